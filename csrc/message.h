@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef XFRM_EXT_MESSAGE_H
+#define XFRM_EXT_MESSAGE_H
+
+/* Bounds-checked building and walking of netlink messages and their attributes. Nothing here allocates. */
+
+#include <linux/netlink.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A message under construction in the caller's buffer. The first failure sticks: check `error` at the end. */
+struct message {
+	uint8_t *data; /* caller's, 4-byte aligned or not: written with memcpy only */
+	size_t capacity;
+	size_t length; /* bytes so far, a multiple of 4 */
+	int error;     /* 0 or -EMSGSIZE */
+};
+
+/* Starts a message: header (seq and port 0) and `size` bytes of fixed payload, copied from `payload`. */
+void message_begin(struct message *message, void *buffer, size_t capacity, uint16_t type, uint16_t flags,
+		   const void *payload, size_t size);
+
+/* Appends an attribute header, and zeroed padding behind room for `size` bytes of payload.
+ * Returns where the payload goes, or NULL when it does not fit. */
+uint8_t *message_reserve(struct message *message, uint16_t type, size_t size);
+
+/* Appends an attribute with a copy of `payload`. */
+void message_put(struct message *message, uint16_t type, const void *payload, size_t size);
+
+/* Writes the final length into the header. Returns the message's length, or -EMSGSIZE. */
+int message_end(struct message *message);
+
+/* One attribute found by attribute_next. `payload` points into the message. */
+struct attribute {
+	uint16_t type; /* without NLA_F_NESTED and NLA_F_NET_BYTEORDER */
+	uint16_t size; /* of the payload */
+	const uint8_t *payload;
+};
+
+/* Walks attributes in data[*position .. length). Returns 1 and advances, 0 at the end (up to 3 stray bytes
+ * are padding), -EBADMSG when an attribute's length does not fit. */
+int attribute_next(const uint8_t *data, size_t length, size_t *position, struct attribute *attribute);
+
+#endif

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "message.h"
+
+_Static_assert(LIFETIME_CONFIG_SIZE == sizeof(struct xfrm_lifetime_cfg), "LIFETIME_CONFIG_SIZE");
+_Static_assert(LIFETIME_CURRENT_SIZE == sizeof(struct xfrm_lifetime_cur), "LIFETIME_CURRENT_SIZE");
+
+static void put_type(struct message *message, uint8_t type)
+{
+	struct xfrm_userpolicy_type payload;
+
+	memset(&payload, 0, sizeof(payload));
+	payload.type = type;
+	message_put(message, XFRMA_POLICY_TYPE, &payload, sizeof(payload));
+}
+
+static void put_mark(struct message *message, const struct policy_options *options)
+{
+	struct xfrm_mark mark = {options->mark_value, options->mark_mask};
+
+	if (options->has & POLICY_HAS_MARK)
+		message_put(message, XFRMA_MARK, &mark, sizeof(mark));
+}
+
+static void put_context(struct message *message, const struct policy_options *options)
+{
+	struct xfrm_user_sec_ctx header = {
+		.len = (uint16_t)(sizeof(header) + options->context_size),
+		.exttype = XFRMA_SEC_CTX,
+		.ctx_alg = options->context_algorithm,
+		.ctx_doi = options->context_doi,
+		.ctx_len = options->context_size,
+	};
+	uint8_t *place;
+
+	if (!(options->has & POLICY_HAS_SECURITY_CONTEXT))
+		return;
+	place = message_reserve(message, XFRMA_SEC_CTX, sizeof(header) + options->context_size);
+	if (!place)
+		return;
+	memcpy(place, &header, sizeof(header));
+	if (options->context_size)
+		memcpy(place + sizeof(header), options->context, options->context_size);
+}
+
+static void put_if_id(struct message *message, const struct policy_options *options)
+{
+	if (options->has & POLICY_HAS_IF_ID)
+		message_put(message, XFRMA_IF_ID, &options->if_id, sizeof(options->if_id));
+}
+
+static void put_offload(struct message *message, const struct policy_options *options)
+{
+	struct xfrm_user_offload offload;
+
+	if (!(options->has & POLICY_HAS_OFFLOAD))
+		return;
+	memset(&offload, 0, sizeof(offload));
+	offload.ifindex = options->offload_interface;
+	offload.flags = options->offload_flags;
+	message_put(message, XFRMA_OFFLOAD_DEV, &offload, sizeof(offload));
+}
+
+static void put_encoded(struct message *message, const uint8_t *attributes, size_t size)
+{
+	if (message->error || !size)
+		return;
+	if (size > message->capacity - message->length) {
+		message->error = -EMSGSIZE;
+		return;
+	}
+	memcpy(message->data + message->length, attributes, size);
+	message->length += size;
+}
+
+int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector,
+		const uint8_t *lifetime, const uint8_t *current, const uint8_t *templates, uint32_t template_count,
+		uint32_t priority, uint32_t index, uint8_t direction, uint8_t action, uint8_t flags, uint8_t share,
+		const struct policy_options *options)
+{
+	struct xfrm_userpolicy_info info;
+	struct message message;
+	uint8_t *place;
+
+	memset(&info, 0, sizeof(info));
+	memcpy(&info.sel, selector, sizeof(info.sel));
+	memcpy(&info.lft, lifetime, sizeof(info.lft));
+	if (current)
+		memcpy(&info.curlft, current, sizeof(info.curlft));
+	info.priority = priority;
+	info.index = index;
+	info.dir = direction;
+	info.action = action;
+	info.flags = flags;
+	info.share = share;
+	message_begin(&message, out, capacity, message_type, NLM_F_REQUEST | NLM_F_ACK, &info, sizeof(info));
+	/* In the order of `ip xfrm`, for captures that can be compared byte for byte. */
+	if (options && options->has & POLICY_HAS_TYPE)
+		put_type(&message, options->type);
+	if (template_count) {
+		place = message_reserve(&message, XFRMA_TMPL, (size_t)template_count * TEMPLATE_SIZE);
+		if (place) {
+			memcpy(place, templates, (size_t)template_count * TEMPLATE_SIZE);
+			template_resolve_families(place, template_count, info.sel.family);
+		}
+	}
+	if (options) {
+		put_mark(&message, options);
+		put_context(&message, options);
+		put_if_id(&message, options);
+		put_offload(&message, options);
+		put_encoded(&message, options->attributes, options->attributes_size);
+	}
+	return message_end(&message);
+}
+
+int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector, uint32_t index,
+		   uint8_t direction, const struct policy_options *options)
+{
+	/* A GETPOLICY is answered by the policy: an ACK besides would only be one more message to wait for. */
+	uint16_t flags = message_type == XFRM_MSG_GETPOLICY ? NLM_F_REQUEST : NLM_F_REQUEST | NLM_F_ACK;
+	struct xfrm_userpolicy_id id;
+	struct message message;
+
+	memset(&id, 0, sizeof(id));
+	memcpy(&id.sel, selector, sizeof(id.sel));
+	id.index = index;
+	id.dir = direction;
+	message_begin(&message, out, capacity, message_type, flags, &id, sizeof(id));
+	if (options) {
+		if (options->has & POLICY_HAS_TYPE)
+			put_type(&message, options->type);
+		put_mark(&message, options);
+		put_context(&message, options);
+		put_if_id(&message, options);
+	}
+	return message_end(&message);
+}
+
+int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type)
+{
+	struct message message;
+
+	message_begin(&message, out, capacity, XFRM_MSG_FLUSHPOLICY, NLM_F_REQUEST | NLM_F_ACK, NULL, 0);
+	if (policy_type >= 0)
+		put_type(&message, (uint8_t)policy_type);
+	return message_end(&message);
+}
+
+/* Reads one attribute into the view. Returns 0 when it is one that the view has no place for. */
+static int read_known(struct policy_view *view, const struct attribute *attribute)
+{
+	struct policy_options *options = &view->options;
+	struct xfrm_user_offload offload;
+	struct xfrm_user_sec_ctx context;
+	struct xfrm_mark mark;
+
+	switch (attribute->type) {
+	case XFRMA_TMPL:
+		if (!attribute->size || attribute->size % TEMPLATE_SIZE)
+			return 0;
+		view->templates = attribute->payload;
+		view->template_count = attribute->size / TEMPLATE_SIZE;
+		return 1;
+	case XFRMA_POLICY_TYPE:
+		if (attribute->size != sizeof(struct xfrm_userpolicy_type))
+			return 0;
+		options->type = attribute->payload[offsetof(struct xfrm_userpolicy_type, type)];
+		options->has |= POLICY_HAS_TYPE;
+		return 1;
+	case XFRMA_MARK:
+		if (attribute->size != sizeof(mark))
+			return 0;
+		memcpy(&mark, attribute->payload, sizeof(mark));
+		options->mark_value = mark.v;
+		options->mark_mask = mark.m;
+		options->has |= POLICY_HAS_MARK;
+		return 1;
+	case XFRMA_IF_ID:
+		if (attribute->size != sizeof(options->if_id))
+			return 0;
+		memcpy(&options->if_id, attribute->payload, sizeof(options->if_id));
+		options->has |= POLICY_HAS_IF_ID;
+		return 1;
+	case XFRMA_OFFLOAD_DEV:
+		if (attribute->size != sizeof(offload))
+			return 0;
+		memcpy(&offload, attribute->payload, sizeof(offload));
+		options->offload_interface = offload.ifindex;
+		options->offload_flags = offload.flags;
+		options->has |= POLICY_HAS_OFFLOAD;
+		return 1;
+	case XFRMA_SEC_CTX:
+		if (attribute->size < sizeof(context))
+			return 0;
+		memcpy(&context, attribute->payload, sizeof(context));
+		if (attribute->size != sizeof(context) + context.ctx_len || context.len != attribute->size ||
+		    context.exttype != XFRMA_SEC_CTX)
+			return 0;
+		options->context = attribute->payload + sizeof(context);
+		options->context_size = context.ctx_len;
+		options->context_algorithm = context.ctx_alg;
+		options->context_doi = context.ctx_doi;
+		options->has |= POLICY_HAS_SECURITY_CONTEXT;
+		return 1;
+	}
+	return 0;
+}
+
+/* Where a policy message's attributes begin; 0: not a policy message. */
+static size_t attributes_begin(uint16_t message_type)
+{
+	switch (message_type) {
+	case XFRM_MSG_NEWPOLICY:
+	case XFRM_MSG_UPDPOLICY:
+		return NLMSG_HDRLEN + sizeof(struct xfrm_userpolicy_info);
+	case XFRM_MSG_GETPOLICY:
+	case XFRM_MSG_DELPOLICY:
+		return NLMSG_HDRLEN + sizeof(struct xfrm_userpolicy_id);
+	case XFRM_MSG_FLUSHPOLICY:
+		return NLMSG_HDRLEN;
+	}
+	return 0;
+}
+
+/* Finds where the attributes begin and end. */
+static int policy_bounds(const uint8_t *data, size_t length, size_t *begin, size_t *end, uint16_t *type)
+{
+	struct nlmsghdr header;
+
+	if (length < NLMSG_HDRLEN)
+		return -EBADMSG;
+	memcpy(&header, data, sizeof(header));
+	*begin = attributes_begin(header.nlmsg_type);
+	*end = header.nlmsg_len;
+	*type = header.nlmsg_type;
+	return !*begin || *end < *begin || *end > length ? -EBADMSG : 0;
+}
+
+static int read_attributes(struct policy_view *view, const uint8_t *data, size_t position, size_t end)
+{
+	struct attribute attribute;
+	int found;
+
+	while ((found = attribute_next(data, end, &position, &attribute)) > 0)
+		if (!read_known(view, &attribute))
+			view->unknown++;
+	return found;
+}
+
+static void read_info(struct policy_view *view, const uint8_t *payload)
+{
+	struct xfrm_userpolicy_info info;
+
+	memcpy(&info, payload, sizeof(info));
+	view->lifetime = payload + offsetof(struct xfrm_userpolicy_info, lft);
+	view->current = payload + offsetof(struct xfrm_userpolicy_info, curlft);
+	view->priority = info.priority;
+	view->index = info.index;
+	view->direction = info.dir;
+	view->action = info.action;
+	view->flags = info.flags;
+	view->share = info.share;
+}
+
+static void read_id(struct policy_view *view, const uint8_t *payload)
+{
+	struct xfrm_userpolicy_id id;
+
+	memcpy(&id, payload, sizeof(id));
+	view->index = id.index;
+	view->direction = id.dir;
+}
+
+int policy_unpack(struct policy_view *view, const uint8_t *data, size_t length)
+{
+	size_t begin, end;
+	int err;
+
+	memset(view, 0, sizeof(*view));
+	err = policy_bounds(data, length, &begin, &end, &view->message_type);
+	if (err)
+		return err;
+	if (begin == NLMSG_HDRLEN + sizeof(struct xfrm_userpolicy_info))
+		read_info(view, data + NLMSG_HDRLEN);
+	else if (begin > NLMSG_HDRLEN)
+		read_id(view, data + NLMSG_HDRLEN);
+	view->selector = begin > NLMSG_HDRLEN ? data + NLMSG_HDRLEN : NULL;
+	return read_attributes(view, data, begin, end);
+}
+
+/* The same for what only NEWPOLICY and UPDPOLICY messages can be turned into. */
+static int unpack_whole(struct policy_view *view, const uint8_t *data, size_t length)
+{
+	int err = policy_unpack(view, data, length);
+
+	return err ? err : view->lifetime ? 0 : -EBADMSG;
+}
+
+int policy_unknown_next(const uint8_t *data, size_t length, size_t *position, uint16_t *type, const uint8_t **payload,
+			size_t *size)
+{
+	struct attribute attribute;
+	struct policy_view ignored = {0};
+	size_t begin, end;
+	int err = policy_bounds(data, length, &begin, &end, &ignored.message_type);
+
+	if (err)
+		return err;
+	if (*position < begin)
+		*position = begin;
+	while ((err = attribute_next(data, end, position, &attribute)) > 0) {
+		if (read_known(&ignored, &attribute))
+			continue;
+		*type = attribute.type;
+		*payload = attribute.payload;
+		*size = attribute.size;
+		return 1;
+	}
+	return err;
+}
+
+/* FNV-1a, for security contexts only: labels are told apart, an adversary is not kept out. */
+static uint32_t hash(const uint8_t *data, size_t size)
+{
+	uint32_t value = 2166136261u;
+
+	while (size--)
+		value = (value ^ *data++) * 16777619u;
+	return value;
+}
+
+/* Writes what the kernel tells policies apart by: two policies with equal keys can't be in one SPD. */
+static int write_key(uint8_t *out, const uint8_t *data, size_t length)
+{
+	struct {
+		struct xfrm_selector selector;
+		uint32_t mark_value, mark_mask, if_id, context;
+		uint8_t direction, type, has_context, zero[5];
+	} key;
+	struct policy_view view;
+	int err = unpack_whole(&view, data, length);
+
+	_Static_assert(sizeof(key) == POLICY_KEY_SIZE, "POLICY_KEY_SIZE");
+	if (err)
+		return err;
+	memset(&key, 0, sizeof(key));
+	memcpy(&key.selector, data + NLMSG_HDRLEN, sizeof(key.selector));
+	key.mark_value = view.options.mark_value & view.options.mark_mask;
+	key.mark_mask = view.options.mark_mask;
+	key.if_id = view.options.if_id;
+	if (view.options.has & POLICY_HAS_SECURITY_CONTEXT) {
+		key.context = hash(view.options.context, view.options.context_size);
+		key.has_context = 1;
+	}
+	key.direction = view.direction;
+	key.type = view.options.type;
+	memcpy(out, &key, sizeof(key));
+	return 0;
+}
+
+/* Copies the attributes that policy_unpack counted as unknown. Returns their size with padding. */
+static size_t copy_unknown(uint8_t *out, const uint8_t *data, size_t length)
+{
+	const uint8_t *payload;
+	size_t position = 0, size, used = 0;
+	struct nlattr header;
+	uint16_t type;
+
+	while (policy_unknown_next(data, length, &position, &type, &payload, &size) > 0) {
+		header.nla_len = (uint16_t)(NLA_HDRLEN + size);
+		header.nla_type = type;
+		memset(out + used, 0, NLA_ALIGN(header.nla_len));
+		memcpy(out + used, &header, sizeof(header));
+		memcpy(out + used + NLA_HDRLEN, payload, size);
+		used += NLA_ALIGN(header.nla_len);
+	}
+	return used;
+}
+
+/* Rewrites a message as policy_pack would have made it. */
+static int write_canonical(uint8_t *out, size_t capacity, const uint8_t *data, size_t length)
+{
+	struct policy_view view;
+	size_t tail;
+	int err = unpack_whole(&view, data, length);
+
+	if (err)
+		return err;
+	if (view.options.type == XFRM_POLICY_TYPE_MAIN)
+		view.options.has &= ~(uint32_t)POLICY_HAS_TYPE;
+	if (!view.options.mark_mask)
+		view.options.has &= ~(uint32_t)POLICY_HAS_MARK;
+	view.options.mark_value &= view.options.mark_mask;
+	if (view.unknown) {
+		/* To the end of the buffer first: `out` proper is written from the front. */
+		tail = NLMSG_ALIGN(length);
+		if (tail > capacity / 2)
+			return -EMSGSIZE;
+		view.options.attributes = out + capacity - tail;
+		view.options.attributes_size = copy_unknown(out + capacity - tail, data, length);
+		capacity -= tail;
+	}
+	return policy_pack(out, capacity, XFRM_MSG_NEWPOLICY, data + NLMSG_HDRLEN, view.lifetime, view.current,
+			   view.templates, view.template_count, view.priority, view.index, view.direction, view.action,
+			   view.flags, view.share, &view.options);
+}
+
+static int write_delete(uint8_t *out, size_t capacity, const uint8_t *data, size_t length, int by_index)
+{
+	static const uint8_t no_selector[SELECTOR_SIZE];
+	struct policy_view view;
+	int err = unpack_whole(&view, data, length);
+
+	if (err)
+		return err;
+	if (by_index)
+		return policy_id_pack(out, capacity, XFRM_MSG_DELPOLICY, no_selector, view.index, view.direction,
+				      &view.options);
+	return policy_id_pack(out, capacity, XFRM_MSG_DELPOLICY, data + NLMSG_HDRLEN, 0, view.direction,
+			      &view.options);
+}
+
+int policy_block_convert(uint8_t *out, size_t capacity, const uint8_t *data, size_t length, enum policy_form form,
+			 uint32_t *ends, uint32_t most)
+{
+	size_t position = 0, used = 0, start;
+	struct nlmsghdr header;
+	uint32_t count = 0;
+	int size;
+
+	while (position < length) {
+		if (length - position < NLMSG_HDRLEN)
+			return -EBADMSG;
+		memcpy(&header, data + position, sizeof(header));
+		if (header.nlmsg_len < NLMSG_HDRLEN || header.nlmsg_len > length - position)
+			return -EBADMSG;
+		start = position;
+		position += NLMSG_ALIGN(header.nlmsg_len);
+		if (count == most)
+			return -EMSGSIZE;
+		switch (form) {
+		case POLICY_KEYS:
+			if (capacity - used < POLICY_KEY_SIZE)
+				return -EMSGSIZE;
+			size = write_key(out + used, data + start, header.nlmsg_len);
+			if (!size)
+				size = POLICY_KEY_SIZE;
+			break;
+		case POLICY_DELETE:
+		case POLICY_DELETE_BY_INDEX:
+			size = write_delete(out + used, capacity - used, data + start, header.nlmsg_len,
+					    form == POLICY_DELETE_BY_INDEX);
+			break;
+		default:
+			size = write_canonical(out + used, capacity - used, data + start, header.nlmsg_len);
+		}
+		if (size < 0)
+			return size;
+		used += (size_t)size;
+		ends[count++] = (uint32_t)used;
+	}
+	return (int)count;
+}
+
+int policy_block_retype(uint8_t *data, size_t length, uint16_t message_type)
+{
+	size_t position = 0;
+	uint32_t size;
+
+	while (position < length) {
+		if (length - position < NLMSG_HDRLEN)
+			return -EBADMSG;
+		memcpy(&size, data + position, sizeof(size));
+		if (size < NLMSG_HDRLEN || size > length - position)
+			return -EBADMSG;
+		memcpy(data + position + offsetof(struct nlmsghdr, nlmsg_type), &message_type, sizeof(message_type));
+		position += NLMSG_ALIGN(size);
+	}
+	return 0;
+}

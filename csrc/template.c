@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "template.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <sys/socket.h>
+
+_Static_assert(TEMPLATE_SIZE == sizeof(struct xfrm_user_tmpl), "TEMPLATE_SIZE");
+
+int template_set_addresses(struct xfrm_user_tmpl *tmpl, const struct text_prefix *source,
+			   const struct text_prefix *destination, int family)
+{
+	if (family < 0)
+		family = source ? source->family : destination ? destination->family : AF_UNSPEC;
+	if (source && source->family != family)
+		return TEMPLATE_SOURCE_FAMILY;
+	if (destination && destination->family != family)
+		return TEMPLATE_DESTINATION_FAMILY;
+	tmpl->family = (uint16_t)family;
+	if (source)
+		tmpl->saddr = source->address;
+	if (destination)
+		tmpl->id.daddr = destination->address;
+	return 0;
+}
+
+void template_resolve_families(uint8_t *wire, uint32_t count, uint16_t selector_family)
+{
+	uint16_t family, before = selector_family;
+
+	for (; count--; wire += TEMPLATE_SIZE, before = family) {
+		memcpy(&family, wire + offsetof(struct xfrm_user_tmpl, family), sizeof(family));
+		if (family != AF_UNSPEC)
+			continue;
+		family = before;
+		memcpy(wire + offsetof(struct xfrm_user_tmpl, family), &family, sizeof(family));
+	}
+}
+
+static void write_texts(struct template_view *view, const struct xfrm_user_tmpl *tmpl)
+{
+	text_from_address(&tmpl->saddr, tmpl->family, view->source);
+	text_from_address(&tmpl->id.daddr, tmpl->family, view->destination);
+	view->family = tmpl->family;
+}
+
+int template_pack(struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
+		  const char *destination, size_t destination_length, int family)
+{
+	struct text_prefix from, to;
+	struct xfrm_user_tmpl tmpl;
+	int err;
+
+	memset(&tmpl, 0, sizeof(tmpl));
+	if (source_length && text_to_address(source, source_length, TEXT_STRICT, &from))
+		return TEMPLATE_SOURCE;
+	if (destination_length && text_to_address(destination, destination_length, TEXT_STRICT, &to))
+		return TEMPLATE_DESTINATION;
+	err = template_set_addresses(&tmpl, source_length ? &from : NULL, destination_length ? &to : NULL, family);
+	if (err)
+		return err;
+	tmpl.id.spi = htonl(view->spi);
+	tmpl.id.proto = view->protocol;
+	tmpl.reqid = view->reqid;
+	tmpl.mode = view->mode;
+	tmpl.share = view->share;
+	tmpl.optional = view->optional;
+	tmpl.aalgos = view->aalgos;
+	tmpl.ealgos = view->ealgos;
+	tmpl.calgos = view->calgos;
+	memcpy(wire, &tmpl, sizeof(tmpl));
+	write_texts(view, &tmpl);
+	return 0;
+}
+
+void template_unpack(struct template_view *view, const uint8_t *wire)
+{
+	struct xfrm_user_tmpl tmpl;
+
+	memcpy(&tmpl, wire, sizeof(tmpl));
+	write_texts(view, &tmpl);
+	view->spi = ntohl(tmpl.id.spi);
+	view->reqid = tmpl.reqid;
+	view->aalgos = tmpl.aalgos;
+	view->ealgos = tmpl.ealgos;
+	view->calgos = tmpl.calgos;
+	view->protocol = tmpl.id.proto;
+	view->mode = tmpl.mode;
+	view->share = tmpl.share;
+	view->optional = tmpl.optional;
+}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Files in the format that `ip -batch` reads, parsed in C into blocks of messages."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from xfrm_ext._native import ffi, lib
+from xfrm_ext.errors import BatchFileError
+
+_PIECE = 1 << 20
+_CAPACITY = 1 << 18
+
+
+class Block(NamedTuple):
+    """Messages back to back, and the line that each came from."""
+
+    messages: bytearray
+    lines: list[int]
+
+
+class BatchFile:
+    """A batch file to be parsed, once or more often.
+
+    ``interface_index`` finds the index of an interface by name, 0 for none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], interface_index: Callable[[str], int]) -> None:
+        self.path = os.fspath(path)
+        self._interface_index = interface_index
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115  closed by close()
+        self._whole: bytes | None = None
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            self._whole = self._file.read()  # a pipe can be read once, and is parsed twice
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def parse(self, most: int) -> Iterator[Block | BatchFileError]:
+        """Parses from the start: blocks of at most `most` messages, and the lines that are wrong, in order."""
+        native: Any = ffi.new("struct batchfile *")
+        messages, lines = ffi.new("uint8_t[]", _CAPACITY), ffi.new("uint32_t[]", most)
+        native.messages, native.capacity = messages, _CAPACITY
+        native.lines, native.most = lines, most
+
+        def take() -> Iterator[Block]:
+            if native.count:
+                block = Block(
+                    bytearray(ffi.buffer(messages, native.size)), ffi.unpack(lines, native.count)
+                )
+                native.size = native.count = 0
+                yield block
+
+        for piece, last in self._pieces(native):
+            text = ffi.from_buffer(piece)
+            native.text, native.length, native.last = ffi.cast("char *", text), len(piece), last
+            native.position = 0
+            while result := lib.batchfile_parse(native):
+                if result == lib.BATCHFILE_INTERFACE:
+                    self._add_interface(native)
+                    continue
+                yield from take()
+                if result == lib.BATCHFILE_BAD_LINE:
+                    reason = ffi.string(native.error).decode("ascii", "replace")
+                    yield BatchFileError(self.path, native.line, reason)
+        yield from take()
+
+    def _pieces(self, native: Any) -> Iterator[tuple[bytes, bool]]:
+        """The text in pieces, each beginning with what the parser left of the one before."""
+        if self._whole is not None:
+            yield self._whole, True
+            return
+        self._file.seek(0)
+        rest = b""
+        while piece := self._file.read(_PIECE):
+            piece = rest + piece
+            yield piece, False
+            rest = piece[native.position :]
+        yield rest, True
+
+    def _add_interface(self, native: Any) -> None:
+        name = ffi.string(native.name)
+        entry = native.interfaces[native.interface_count % lib.BATCHFILE_INTERFACES]
+        entry.name = name
+        entry.index = self._interface_index(os.fsdecode(name))
+        native.interface_count += 1

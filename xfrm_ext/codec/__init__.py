@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Codecs: values <-> messages. They never see a socket."""

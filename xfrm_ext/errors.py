@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""Everything that can go wrong, and the one translation from the kernel's answers to exceptions.
+
+::
+
+    XfrmError
+    ├── ValidationError (ValueError)      a value breaks a rule; nothing was sent
+    │   └── BatchFileError                a line of a batch file does
+    ├── KernelError (OSError)             the kernel refused: errno, its words, the attribute, the item
+    │   ├── AlreadyExists (FileExistsError)       EEXIST
+    │   ├── NotFound (LookupError)                ENOENT, ESRCH
+    │   └── PermissionDenied (PermissionError)    EPERM, EACCES
+    ├── ReplyTimeout (TimeoutError)       no reply before the deadline: the outcome is unknown
+    ├── RepliesLost                       the kernel dropped replies (ENOBUFS): the outcome is unknown
+    ├── ProtocolError                     a message from the kernel makes no sense
+    ├── ClosedError                       the session is closed, or belongs to the parent of a fork
+    └── LoadError                         a bulk load ended early; .result says what was applied
+
+All of them can be pickled, and none of them holds a key.
+"""
+
+from __future__ import annotations
+
+import errno as errno_module
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xfrm_ext.bulk import LoadResult
+
+__all__ = [
+    "AlreadyExists",
+    "BatchFileError",
+    "ClosedError",
+    "KernelError",
+    "LoadError",
+    "NotFound",
+    "PermissionDenied",
+    "ProtocolError",
+    "RepliesLost",
+    "ReplyTimeout",
+    "ValidationError",
+    "XfrmError",
+    "kernel_error",
+]
+
+
+class XfrmError(Exception):
+    """Base of all errors of this package."""
+
+
+class ValidationError(XfrmError, ValueError):
+    """A value breaks a rule. Nothing was sent.
+
+    ``field`` names where ("Selector.source"), ``value`` is the value's text, ``rule`` what it should be.
+    """
+
+    def __init__(self, field: str, value: str | None, rule: str) -> None:
+        super().__init__(f"{field}: {rule}" if value is None else f"{field}: {value} {rule}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.rule)
+
+
+class BatchFileError(ValidationError):
+    """A line of a batch file is wrong. That line was not sent.
+
+    ``path`` and ``line`` (from 1) say where, ``reason`` why; ``index`` is the line's number among the items
+    of the file (from 0), ``None`` when the file was only checked.
+    """
+
+    def __init__(self, path: str, line: int, reason: str, index: int | None = None) -> None:
+        super().__init__(f"{path}:{line}", None, reason)
+        self.path = path
+        self.line = line
+        self.reason = reason
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.line, self.reason, self.index)
+
+
+class KernelError(XfrmError, OSError):
+    """The kernel refused a request.
+
+    ``errno`` the kernel's number; ``operation`` what was asked ("add policy"); ``kernel_text`` the kernel's
+    own words (extended ACK), "" if it gave none; ``attribute`` the attribute it complains about
+    ("XFRMA_TMPL"), ``None`` if it named none; ``index`` the item of a bulk operation (from 0), else ``None``;
+    ``line`` the line of a batch file that the item came from, else ``None``.
+    """
+
+    def __init__(
+        self,
+        errno: int,
+        operation: str,
+        kernel_text: str = "",
+        attribute: str | None = None,
+        index: int | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.operation = operation
+        self.kernel_text = kernel_text
+        self.attribute = attribute
+        self.index = index
+        self.line = line
+
+    def __str__(self) -> str:
+        code = errno_module.errorcode.get(self.errno or 0, str(self.errno))
+        where = "" if self.index is None else f" (item {self.index})"
+        if self.line is not None:
+            where = f" (line {self.line})"
+        text = f"{self.operation}{where}: {self.strerror} [{code}]"
+        if self.kernel_text:
+            text += f": {self.kernel_text}"
+        return f"{text} ({self.attribute})" if self.attribute else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self.errno, self.operation, self.kernel_text, self.attribute, self.index, self.line)
+        return type(self), state
+
+
+class AlreadyExists(KernelError, FileExistsError):
+    """EEXIST: the kernel has one with the same identity."""
+
+
+class NotFound(KernelError, LookupError):
+    """ENOENT or ESRCH: the kernel has none."""
+
+
+class PermissionDenied(KernelError, PermissionError):
+    """EPERM or EACCES: CAP_NET_ADMIN over the network namespace is needed."""
+
+
+class ReplyTimeout(XfrmError, TimeoutError):
+    """The kernel did not reply before the deadline. The request may have been carried out."""
+
+
+class RepliesLost(XfrmError):
+    """The socket's receive buffer overflowed and replies were lost. The request may have been carried out."""
+
+
+class ProtocolError(XfrmError):
+    """A message from the kernel does not have the form that it should have."""
+
+
+class ClosedError(XfrmError):
+    """The session is closed, or it was opened before a fork by the parent process."""
+
+
+class LoadError(XfrmError):
+    """A bulk load ended early. ``result`` says exactly what was applied, refused, unknown and not sent.
+
+    ``__cause__`` is the error that ended it.
+    """
+
+    def __init__(self, message: str, result: LoadResult) -> None:
+        super().__init__(message, result)
+        self.message = message
+        self.result = result
+
+    def __str__(self) -> str:
+        return self.message
+
+
+_CLASSES: dict[int, type[KernelError]] = {
+    errno_module.EEXIST: AlreadyExists,
+    errno_module.ENOENT: NotFound,
+    errno_module.ESRCH: NotFound,
+    errno_module.EPERM: PermissionDenied,
+    errno_module.EACCES: PermissionDenied,
+}
+
+
+def kernel_error(
+    errno: int,
+    operation: str,
+    kernel_text: str = "",
+    attribute: str | None = None,
+    index: int | None = None,
+    line: int | None = None,
+) -> KernelError:
+    """The exception for a refusal: of the class that its errno has, or KernelError."""
+    return _CLASSES.get(errno, KernelError)(errno, operation, kernel_text, attribute, index, line)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""Policy: one entry of the SPD (struct xfrm_userpolicy_info and its attributes), and PolicyId, its address."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xfrm_ext import wire
+from xfrm_ext.checks import choice, choices, flags as checked_flags, integer, shown
+from xfrm_ext.constants import (
+    MAX_TEMPLATES,
+    Action,
+    AttributeType,
+    Direction,
+    OffloadFlag,
+    PolicyFlag,
+    PolicyType,
+    Share,
+)
+from xfrm_ext.errors import ValidationError
+from xfrm_ext.lifetime import NO_LIMITS, UNUSED, LifetimeConfig, LifetimeCurrent
+from xfrm_ext.mark import Mark
+from xfrm_ext.selector import Selector, interface_index
+from xfrm_ext.template import Template
+from xfrm_ext.value import Value, set_wire
+
+_DIRECTIONS = choices(Direction)
+_ACTIONS = choices(Action)
+_SHARES = choices(Share)
+_TYPES = choices(PolicyType)
+_ANY = Selector()
+_ATTRIBUTE = struct.Struct("=HH")
+_CONTEXT = struct.Struct("=HHBBH")
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityContext:
+    """An LSM's label (struct xfrm_user_sec_ctx, XFRMA_SEC_CTX): SELinux's unless told otherwise."""
+
+    context: str
+    """At most 4095 bytes in UTF-8."""
+    algorithm: int = 1
+    doi: int = 1
+    terminated: bool = True
+    """Whether a NUL follows on the wire, as `ip xfrm` sends it."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.context, str) or len(self._encoded()) > 4096 or "\0" in self.context:
+            rule = "is not text of at most 4095 bytes without NUL"
+            raise ValidationError("SecurityContext.context", shown(self.context), rule)
+        integer(self.algorithm, "SecurityContext.algorithm", 255)
+        integer(self.doi, "SecurityContext.doi", 255)
+
+    def _encoded(self) -> bytes:
+        return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
+
+    @classmethod
+    def _from_parts(
+        cls, parts: tuple[bytes, int, int] | None
+    ) -> tuple[SecurityContext | None, list[Attribute]]:
+        """The label on the wire, or, where it is no text that this class could have made, the attribute."""
+        if parts is None:
+            return None, []
+        text, algorithm, doi = parts
+        body = text[:-1] if text.endswith(b"\0") else text
+        if b"\0" not in body and len(body) <= 4095:
+            return cls(body.decode("utf-8", "surrogateescape"), algorithm, doi, text.endswith(b"\0")), []
+        kind = AttributeType.SEC_CTX
+        payload = _CONTEXT.pack(_CONTEXT.size + len(text), kind, algorithm, doi, len(text)) + text
+        return None, [Attribute(kind, payload)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """The device that does the work (struct xfrm_user_offload, XFRMA_OFFLOAD_DEV)."""
+
+    interface: int
+    """Index of the interface, or its name in the calling thread's network namespace."""
+    flags: OffloadFlag = OffloadFlag.PACKET
+
+    def __init__(self, interface: int | str, flags: OffloadFlag | int | str = OffloadFlag.PACKET) -> None:
+        """Raises ValidationError."""
+        number = interface_index(interface, "Offload.interface")
+        object.__setattr__(self, "interface", number)
+        bits = checked_flags(flags, "Offload.flags", OffloadFlag, 255)
+        object.__setattr__(self, "flags", OffloadFlag(bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute that this release has no field for, as it came, so that it can be sent back."""
+
+    type: AttributeType | int
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        kind = integer(self.type, "Attribute.type", 0x3FFF)
+        object.__setattr__(self, "type", AttributeType(kind))
+        if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
+            raise ValidationError("Attribute.payload", shown(self.payload), "is not at most 65531 bytes")
+
+
+def _encoded_attributes(attributes: Iterable[Attribute]) -> bytes:
+    parts = []
+    for attribute in attributes:
+        if not isinstance(attribute, Attribute):
+            raise ValidationError("Policy.attributes", shown(attribute), "is not an Attribute")
+        size = len(attribute.payload)
+        parts.append(_ATTRIBUTE.pack(size + 4, attribute.type) + attribute.payload + bytes(-size % 4))
+    return b"".join(parts)
+
+
+def _instance(value: object, kind: type, field: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise ValidationError(field, shown(value), f"is not a {kind.__name__}")
+
+
+def _options(
+    policy_type: int,
+    mark: Mark | None,
+    if_id: int | None,
+    security_context: SecurityContext | str | None,
+    offload: Offload | None,
+    attributes: Iterable[Attribute],
+    owner: str,
+) -> wire.PolicyOptions:
+    if mark is not None and not _instance(mark, Mark, f"{owner}.mark").mask:
+        mark = None  # every mark: the kernel does not store it either
+    if isinstance(security_context, str):
+        security_context = SecurityContext(security_context)
+    context = None
+    if security_context is not None:
+        label: SecurityContext = _instance(security_context, SecurityContext, f"{owner}.security_context")
+        context = (label._encoded(), label.algorithm, label.doi)
+    if offload is not None:
+        _instance(offload, Offload, f"{owner}.offload")
+    return wire.PolicyOptions(
+        policy_type or None,  # main is what the kernel takes when there is none
+        (mark.value, mark.mask) if mark is not None else None,
+        None if if_id is None else integer(if_id, f"{owner}.if_id", 0xFFFFFFFF),
+        context,
+        (offload.interface, int(offload.flags)) if offload is not None else None,
+        _encoded_attributes(attributes),
+    )
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class Policy(Value):
+    """One entry of the SPD (struct xfrm_userpolicy_info).
+
+    ``Policy(direction="in")`` allows every IPv4 packet in, as ``ip xfrm policy add dir in`` does.
+    """
+
+    selector: Selector = _ANY
+    """Default: any IPv4 packet."""
+    direction: Direction
+    """in, out or fwd; has no default."""
+    action: Action = Action.ALLOW
+    """allow or block."""
+    priority: int = 0
+    """Lower wins; of two equal ones the older does."""
+    index: int = 0
+    """The kernel's number: (n << 3) | direction. 0: the kernel picks one."""
+    templates: tuple[Template, ...] = ()
+    """At most 6, applied in this order; none: packets pass as they are."""
+    flags: PolicyFlag = PolicyFlag(0)
+    share: Share = Share.ANY
+    policy_type: PolicyType = PolicyType.MAIN
+    """main or sub: two separate name spaces (XFRMA_POLICY_TYPE)."""
+    mark: Mark | None = None
+    """None: any mark (XFRMA_MARK)."""
+    if_id: int | None = None
+    """XFRM interface (XFRMA_IF_ID); None: not sent. Some kernels of 5.15 to 5.17 refuse 0."""
+    lifetime: LifetimeConfig = NO_LIMITS
+    current: LifetimeCurrent = UNUSED
+    """Filled in by the kernel, ignored by it in requests."""
+    security_context: SecurityContext | None = None
+    offload: Offload | None = None
+    attributes: tuple[Attribute, ...] = ()
+    """Attributes that this release has no field for."""
+
+    def __init__(
+        self,
+        selector: Selector | None = None,
+        *,
+        direction: Direction | int | str,
+        action: Action | int | str = Action.ALLOW,
+        priority: int = 0,
+        index: int = 0,
+        templates: Iterable[Template] | Template = (),
+        flags: PolicyFlag | int | str | Iterable[str] = 0,
+        share: Share | int | str = Share.ANY,
+        policy_type: PolicyType | int | str = PolicyType.MAIN,
+        mark: Mark | None = None,
+        if_id: int | None = None,
+        lifetime: LifetimeConfig | None = None,
+        current: LifetimeCurrent | None = None,
+        security_context: SecurityContext | str | None = None,
+        offload: Offload | None = None,
+        attributes: Iterable[Attribute] = (),
+    ) -> None:
+        """Raises ValidationError."""
+        kind = choice(policy_type, "Policy.policy_type", _TYPES, PolicyType)
+        if (
+            kind
+            or mark is not None
+            or if_id is not None
+            or security_context is not None
+            or offload is not None
+            or attributes
+        ):
+            options = _options(kind, mark, if_id, security_context, offload, attributes, "Policy")
+        else:
+            options = None
+        if selector is None:
+            selector = _ANY
+        elif selector.__class__ is not Selector:
+            _instance(selector, Selector, "Policy.selector")
+        way = choice(direction, "Policy.direction", _DIRECTIONS, Direction)
+        number = integer(index, "Policy.index", 0xFFFFFFFF)
+        if number and number & 7 != way & 7:
+            rule = f"does not match direction {Direction(way).name.lower()}: index & 7 must be {way & 7}"
+            raise ValidationError("Policy.index", str(number), rule)
+        set_wire(
+            self,
+            wire.policy_bytes(
+                selector._wire,
+                NO_LIMITS._wire
+                if lifetime is None
+                else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
+                None if current is None else _instance(current, LifetimeCurrent, "Policy.current")._wire,
+                _template_bytes(templates) if templates else b"",
+                integer(priority, "Policy.priority", 0xFFFFFFFF),
+                number,
+                way,
+                choice(action, "Policy.action", _ACTIONS, Action),
+                checked_flags(flags, "Policy.flags", PolicyFlag, 255),
+                choice(share, "Policy.share", _SHARES, Share),
+                options,
+            ),
+        )
+
+    def _unpack(self) -> dict[str, Any]:
+        values, known, unknown = wire.policy_fields(self._wire)
+        values["selector"] = Selector._from_wire(values["selector"])
+        values["lifetime"] = LifetimeConfig._from_wire(values["lifetime"])
+        values["current"] = LifetimeCurrent._from_wire(values["current"])
+        templates = values["templates"]
+        size = wire.TEMPLATE_SIZE
+        values["templates"] = tuple(
+            Template._from_wire(templates[start : start + size]) for start in range(0, len(templates), size)
+        )
+        values["direction"] = Direction(values["direction"])
+        values["action"] = Action(values["action"])
+        values["flags"] = PolicyFlag(values["flags"])
+        values["share"] = Share(values["share"])
+        values["policy_type"] = PolicyType(known.policy_type or 0)
+        values["mark"] = None if known.mark is None else Mark(*known.mark)
+        values["if_id"] = known.if_id
+        values["offload"] = None if known.offload is None else Offload(*known.offload)
+        values["security_context"], odd = SecurityContext._from_parts(known.security_context)
+        values["attributes"] = tuple(odd + [Attribute(kind, payload) for kind, payload in unknown])
+        return values
+
+    @property
+    def id(self) -> PolicyId:
+        """What the kernel finds this policy by: direction, selector, type, mark, if_id, security context."""
+        return PolicyId(
+            self.selector,
+            direction=self.direction,
+            policy_type=self.policy_type,
+            mark=self.mark,
+            if_id=self.if_id,
+            security_context=self.security_context,
+        )
+
+
+def _template_bytes(templates: Iterable[Template] | Template) -> bytes:
+    if isinstance(templates, Template):
+        return templates._wire
+    try:
+        parts = [template._wire for template in templates]
+    except (AttributeError, TypeError):
+        raise ValidationError("Policy.templates", shown(templates), "is not an iterable of Template") from None
+    if len(parts) > MAX_TEMPLATES:
+        raise ValidationError("Policy.templates", str(len(parts)), f"templates, and {MAX_TEMPLATES} is the most")
+    data = b"".join(parts)
+    if len(data) != wire.TEMPLATE_SIZE * len(parts):
+        raise ValidationError("Policy.templates", shown(templates), "is not an iterable of Template")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyId:
+    """How one policy is named in a request (struct xfrm_userpolicy_id and attributes).
+
+    By selector, or by index when ``index`` is not 0. Type, mark, if_id and security context must be those
+    that the policy was added with.
+    """
+
+    selector: Selector | None
+    direction: Direction
+    index: int = 0
+    policy_type: PolicyType = PolicyType.MAIN
+    mark: Mark | None = None
+    if_id: int | None = None
+    security_context: SecurityContext | None = None
+
+    def __init__(
+        self,
+        selector: Selector | None = None,
+        *,
+        direction: Direction | int | str,
+        index: int = 0,
+        policy_type: PolicyType | int | str = PolicyType.MAIN,
+        mark: Mark | None = None,
+        if_id: int | None = None,
+        security_context: SecurityContext | str | None = None,
+    ) -> None:
+        """Raises ValidationError."""
+        if selector is not None:
+            _instance(selector, Selector, "PolicyId.selector")
+        if (selector is None) == (integer(index, "PolicyId.index", 0xFFFFFFFF) == 0):
+            raise ValidationError("PolicyId", None, "needs either a selector or an index")
+        if isinstance(security_context, str):
+            security_context = SecurityContext(security_context)
+        kind = choice(policy_type, "PolicyId.policy_type", _TYPES, PolicyType)
+        _options(kind, mark, if_id, security_context, None, (), "PolicyId")  # checks them
+        way = choice(direction, "PolicyId.direction", _DIRECTIONS, Direction)
+        object.__setattr__(self, "selector", selector)
+        object.__setattr__(self, "direction", Direction(way))
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "policy_type", PolicyType(kind))
+        object.__setattr__(self, "mark", mark)
+        object.__setattr__(self, "if_id", if_id)
+        object.__setattr__(self, "security_context", security_context)
+
+    def message(self, message: int) -> bytes:
+        """The XFRM_MSG_GETPOLICY or DELPOLICY message for this policy."""
+        options = _options(
+            self.policy_type, self.mark, self.if_id, self.security_context, None, (), "PolicyId"
+        )
+        selector = _ANY if self.selector is None else self.selector
+        return wire.policy_id_bytes(message, selector._wire, self.index, self.direction, options)

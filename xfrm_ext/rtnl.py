@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: MIT
+"""Netlink sockets in the style of iproute2's libnetlink: messages in, messages out, as bytes.
+
+Knows the netlink header and the ACK, and nothing of XFRM. ``open_byproto`` opens a ``Handle``; its ``talk``,
+``talk_batch``, ``dump`` and ``listen`` release the GIL while the kernel works, are interrupted by signals like
+any blocking call of Python's, and give up at a deadline. One thread at a time uses a handle.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from xfrm_ext import wire
+from xfrm_ext._native import ffi, lib
+from xfrm_ext.constants import NETLINK_XFRM, AttributeType
+from xfrm_ext.errors import (
+    ClosedError,
+    KernelError,
+    ProtocolError,
+    RepliesLost,
+    ReplyTimeout,
+    XfrmError,
+    kernel_error,
+)
+
+_DATAGRAM = 65536
+_EINTR = -errno.EINTR
+
+
+def deadline_after(timeout: float | None) -> int:
+    """The deadline (CLOCK_MONOTONIC, nanoseconds) `timeout` seconds from now; None: never, -1."""
+    return -1 if timeout is None else time.monotonic_ns() + max(0, int(timeout * 1e9))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the kernel said of one message that it refused.
+
+    ``index`` of the message in its batch, ``errno``, the kernel's ``text`` (extended ACK), the ``offset`` of
+    the attribute at fault in the message as sent (0: none), the type of an attribute that is missing (0: none).
+    """
+
+    index: int
+    errno: int
+    text: str = ""
+    offset: int = 0
+    missing_type: int = 0
+
+    def error(
+        self, operation: str, message: bytes | bytearray, index: int | None = None, line: int | None = None
+    ) -> KernelError:
+        """The exception for this refusal of `message`."""
+        kind = self.missing_type or wire.attribute_at(message, self.offset)
+        attribute = None if not kind else f"XFRMA_{AttributeType(kind).name}"
+        return kernel_error(self.errno, operation, self.text, attribute, index, line)
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What became of a batch of messages: of [0, acked) everything is known; [acked, sent) were handed to the
+    kernel, and their outcome is unknown unless it is among ``failures``; the rest was not sent."""
+
+    acked: int = 0
+    sent: int = 0
+    failures: list[Outcome] = field(default_factory=list)
+    error: int = 0
+    """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
+
+
+class Transport(Protocol):
+    """What moves messages to a kernel and back: Handle, or xfrm_ext.testing.FakeTransport."""
+
+    def talk(
+        self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
+    ) -> bytes | None: ...
+
+    def talk_batch(
+        self,
+        block: bytearray,
+        count: int,
+        *,
+        per_send: int = 256,
+        stop_on_error: bool = False,
+        outcome: BatchOutcome,
+        timeout: float | None = None,
+    ) -> None: ...
+
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]: ...
+
+    def interface_index(self, name: str) -> int: ...
+
+    def open_beside(self) -> Transport: ...
+
+    def close(self) -> None: ...
+
+
+class Handle:
+    """A netlink socket. Made by ``open_byproto``; a context manager; ``close`` may be called twice."""
+
+    def __init__(self, groups: int = 0, protocol: int = NETLINK_XFRM, netns: int | None = None) -> None:
+        self._native: Any = None
+        native = ffi.new("struct rtnl_handle *")
+        if netns is None:
+            code = lib.rtnl_open_byproto(native, groups, protocol)
+        else:
+            code = lib.rtnl_open_in_netns(native, groups, protocol, netns)
+        if code:
+            raise kernel_error(-code, "open a netlink socket")
+        self._pid = os.getpid()
+        self._native = native
+
+    def close(self) -> None:
+        """Closes the socket and wipes its buffer."""
+        native, self._native = self._native, None
+        if native is not None:
+            lib.rtnl_close(native)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_native", None) is not None:
+            self.close()
+
+    def _open(self) -> Any:
+        if self._native is None:
+            raise ClosedError("this netlink socket is closed")
+        if self._pid != os.getpid():
+            raise ClosedError("this netlink socket belongs to the parent process: open a new one after a fork")
+        return self._native
+
+    def fileno(self) -> int:
+        """The socket's file descriptor."""
+        return int(self._open().fd)
+
+    @property
+    def port(self) -> int:
+        """The socket's netlink port (nl_pid)."""
+        return int(self._open().port)
+
+    @property
+    def send_buffer(self) -> int:
+        """SO_SNDBUF as the kernel gave it, in bytes."""
+        return int(self._open().send_buffer)
+
+    @property
+    def receive_buffer(self) -> int:
+        """SO_RCVBUF as the kernel gave it, in bytes."""
+        return int(self._open().receive_buffer)
+
+    def set_buffers(self, send_bytes: int, receive_bytes: int) -> None:
+        """Asks for socket buffers of these sizes, beyond the system's limit where privilege allows."""
+        code = lib.rtnl_set_buffers(self._open(), send_bytes, receive_bytes)
+        if code:
+            raise kernel_error(-code, "set socket buffers")
+
+    def interface_index(self, name: str) -> int:
+        """The index of an interface in the socket's network namespace; 0 if there is none of that name."""
+        return max(0, int(lib.rtnl_interface_index(self._open(), os.fsencode(name))))
+
+    def open_beside(self) -> Handle:
+        """Another socket in the same network namespace, whichever one the calling thread is in."""
+        native = self._open()
+        namespace = lib.rtnl_netns(native)
+        if namespace < 0:  # without CAP_NET_ADMIN the kernel does not tell, and XFRM would not answer
+            return Handle(0, native.protocol)
+        try:
+            here, there = os.stat("/proc/thread-self/ns/net"), os.fstat(namespace)
+            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+                return Handle(0, native.protocol)
+            return Handle(0, native.protocol, namespace)
+        finally:
+            os.close(namespace)
+
+    def talk(
+        self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
+    ) -> bytes | None:
+        """Sends one request and waits for its ACK, or with `answer` for the message that replies.
+
+        `operation` is what errors call it. Raises KernelError, ReplyTimeout, RepliesLost, ProtocolError.
+        """
+        native, deadline = self._open(), deadline_after(timeout)
+        outcome = ffi.new("struct rtnl_outcome *")
+        request = bytearray(message)
+        pointer = ffi.cast("struct nlmsghdr *", ffi.from_buffer(request))
+        reply = ffi.new("uint8_t[]", _DATAGRAM) if answer else ffi.NULL
+        try:
+            code = _EINTR
+            while code == _EINTR:  # signal handlers run between two calls, and may raise
+                code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
+            if code < 0:
+                raise _failure(code, operation, outcome, request)
+            return ffi.buffer(reply, code)[:] if answer else None
+        finally:
+            _wipe(request)
+            if answer:
+                ffi.memmove(reply, bytes(_DATAGRAM), _DATAGRAM)
+
+    def talk_batch(
+        self,
+        block: bytearray,
+        count: int,
+        *,
+        per_send: int = 256,
+        stop_on_error: bool = False,
+        outcome: BatchOutcome,
+        timeout: float | None = None,
+    ) -> None:
+        """Sends `count` messages that stand back to back in `block`, at most `per_send` in one send.
+
+        Fills `outcome`, also when a signal handler raises in the middle: then it has collected what the kernel
+        had to say of the messages sent so far. With `stop_on_error` nothing follows a send in which a message
+        was refused. Header flags, sequence numbers and port are written into `block`. Raises ValueError for a
+        block that is not `count` messages, before anything is sent.
+        """
+        native, deadline = self._open(), deadline_after(timeout)
+        failures = ffi.new("struct rtnl_outcome[]", count)
+        batch = ffi.new("struct rtnl_batch *")
+        data = ffi.from_buffer(block)
+        batch.messages, batch.length, batch.count = ffi.cast("uint8_t *", data), len(block), count
+        batch.per_send, batch.stop_on_error, batch.failures = per_send, stop_on_error, failures
+        talk, code = lib.rtnl_talk_batch, _EINTR
+        try:
+            while code == _EINTR:
+                code = talk(native, batch, deadline)
+        except BaseException:
+            # The kernel has worked off what was sent, and its replies are in the socket: only read them.
+            batch.count = batch.sent
+            if batch.sent:
+                code = talk(native, batch, deadline_after(1))
+            raise
+        finally:
+            outcome.acked, outcome.sent = batch.acked, batch.sent
+            outcome.error = -code if code < 0 else 0
+            outcome.failures = [_outcome(failures[i]) for i in range(batch.failed)]
+        if code == -errno.EINVAL and not batch.sent:
+            raise ValueError(f"the block is not {count} netlink messages that fit into the send buffer")
+
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
+        """Sends a dump request and yields blocks of messages. `timeout` is for each block.
+
+        A handle has one dump at a time, and none after one that was not read to its end.
+        """
+        native = self._open()
+        dump = ffi.new("struct rtnl_dump *")
+        data = ffi.new("uint8_t[]", _DATAGRAM)
+        dump.data, dump.capacity = data, _DATAGRAM
+        request = bytearray(message)
+        code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
+        if code:
+            raise _failure(code, operation, dump.outcome, request)
+        try:
+            while True:
+                deadline, code = deadline_after(timeout), _EINTR
+                while code == _EINTR:
+                    code = lib.rtnl_dump_next(self._open(), dump, deadline)
+                if code < 0:
+                    raise _failure(code, operation, dump.outcome, request)
+                if not code:
+                    return
+                yield ffi.buffer(data, dump.length)[:]
+        finally:
+            ffi.memmove(data, bytes(_DATAGRAM), _DATAGRAM)
+
+    def listen(self, *, timeout: float | None = None) -> bytes:
+        """Receives one datagram of multicast messages from the kernel.
+
+        Raises RepliesLost when the socket overflowed: go on listening, and look again at what is there.
+        """
+        native, deadline, code = self._open(), deadline_after(timeout), _EINTR
+        data = ffi.new("uint8_t[]", _DATAGRAM)
+        while code == _EINTR:
+            code = lib.rtnl_listen(native, data, _DATAGRAM, deadline)
+        if code < 0:
+            raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
+        return ffi.buffer(data, code)[:]
+
+
+def open_byproto(groups: int = 0, protocol: int = NETLINK_XFRM, *, netns: int | None = None) -> Handle:
+    """Opens a netlink socket, as libnetlink's rtnl_open_byproto does.
+
+    `groups` is a bit mask of multicast groups; `netns` a file descriptor of the network namespace to open it
+    in (default: the calling thread's). Raises KernelError.
+    """
+    return Handle(groups, protocol, netns)
+
+
+def messages(block: bytes) -> Iterator[bytes]:
+    """The messages in a block. Raises ProtocolError where a length does not fit."""
+    position, data = ffi.new("size_t *"), ffi.from_buffer(block)
+    start = 0
+    while size := lib.rtnl_message_next(data, len(block), position):
+        if size < 0:
+            raise ProtocolError("a netlink message has a length that does not fit")
+        yield block[start : start + size]
+        start = position[0]
+
+
+def _wipe(block: bytearray) -> None:
+    block[:] = bytes(len(block))
+
+
+def _outcome(native: Any) -> Outcome:
+    text = ffi.string(native.text).decode("utf-8", "replace")
+    return Outcome(native.index, native.error, text, native.offset, native.missing_type)
+
+
+_WITHOUT_REPLY: dict[int, Callable[[str], XfrmError]] = {
+    -errno.ETIMEDOUT: lambda operation: ReplyTimeout(f"{operation}: no reply before the deadline"),
+    -errno.ENOBUFS: lambda operation: RepliesLost(
+        f"{operation}: the receive buffer overflowed, replies were lost"
+    ),
+    -errno.EBADMSG: lambda operation: ProtocolError(f"{operation}: the reply has lengths that do not fit"),
+    -errno.EMSGSIZE: lambda operation: ProtocolError(f"{operation}: a message does not fit into the buffer"),
+}
+
+
+def _failure(code: int, operation: str, native: Any, request: bytes | bytearray) -> XfrmError:
+    if native.error:
+        return _outcome(native).error(operation, request)
+    if code in _WITHOUT_REPLY:
+        return _WITHOUT_REPLY[code](operation)
+    return kernel_error(-code, operation)

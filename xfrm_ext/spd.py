@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Spd: the verbs on the Security Policy Database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sized
+from typing import TYPE_CHECKING
+
+from xfrm_ext import wire
+from xfrm_ext.batchfile import BatchFile
+from xfrm_ext.bulk import (
+    BATCH,
+    Load,
+    LoadResult,
+    OnError,
+    Operation,
+    Progress,
+    check_options,
+    check_policies,
+    file_blocks,
+    policy_blocks,
+)
+from xfrm_ext.checks import choice, choices, shown
+from xfrm_ext.codec import native
+from xfrm_ext.constants import Direction, Message, PolicyType
+from xfrm_ext.errors import BatchFileError, ProtocolError, ValidationError
+from xfrm_ext.info import SpdInfo
+from xfrm_ext.mark import Mark
+from xfrm_ext.policy import Policy, PolicyId, SecurityContext
+from xfrm_ext.request import Request
+from xfrm_ext.selector import Selector
+
+if TYPE_CHECKING:
+    from xfrm_ext.session import Session
+
+_TYPES = choices(PolicyType)
+
+
+class Spd:
+    """The Security Policy Database of a session's network namespace. Made by Session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _talk(self, request: Request | Policy, operation: str) -> None:
+        self._session._transport.talk(native.encode(request), operation, timeout=self._session.timeout)
+
+    def _ask(self, request: Request, operation: str) -> Policy | Request | SpdInfo:
+        reply = self._session._transport.talk(
+            native.encode(request), operation, answer=True, timeout=self._session.timeout
+        )
+        if reply is None:
+            raise ProtocolError(f"{operation}: the kernel acknowledged, but did not answer")
+        return native.decode(reply)
+
+    def add(self, policy: Policy) -> None:
+        """Adds a policy (XFRM_MSG_NEWPOLICY).
+
+        Raises AlreadyExists when there is one with the same selector, direction, type, mark, if_id and
+        security context, even with another priority; KernelError, ReplyTimeout, RepliesLost.
+        """
+        self._talk(_policy(policy), "add policy")
+
+    def update(self, policy: Policy) -> None:
+        """Replaces the policy of the same identity, or adds it (XFRM_MSG_UPDPOLICY). Raises as `add` does."""
+        self._talk(Request(Message.UPDPOLICY, _policy(policy)), "update policy")
+
+    def get(
+        self,
+        which: Policy | PolicyId | Selector | None = None,
+        direction: Direction | int | str | None = None,
+        *,
+        index: int = 0,
+        policy_type: PolicyType | int | str = PolicyType.MAIN,
+        mark: Mark | None = None,
+        if_id: int | None = None,
+        security_context: SecurityContext | str | None = None,
+    ) -> Policy:
+        """Reads one policy (XFRM_MSG_GETPOLICY): that of a Policy or PolicyId, or of a selector (or an index)
+        with direction, type, mark, if_id and security context as it was added. Raises NotFound when there is
+        none; ValidationError, KernelError, ReplyTimeout."""
+        named = _policy_id(which, direction, index, policy_type, mark, if_id, security_context)
+        reply = self._ask(Request(Message.GETPOLICY, named), "get policy")
+        if not isinstance(reply, Policy):
+            raise ProtocolError("get policy: the kernel did not answer with a policy")
+        return reply
+
+    def delete(
+        self,
+        which: Policy | PolicyId | Selector | None = None,
+        direction: Direction | int | str | None = None,
+        *,
+        index: int = 0,
+        policy_type: PolicyType | int | str = PolicyType.MAIN,
+        mark: Mark | None = None,
+        if_id: int | None = None,
+        security_context: SecurityContext | str | None = None,
+    ) -> None:
+        """Deletes one policy (XFRM_MSG_DELPOLICY), named as for `get`. Raises NotFound when there is none."""
+        named = _policy_id(which, direction, index, policy_type, mark, if_id, security_context)
+        self._talk(Request(Message.DELPOLICY, named), "delete policy")
+
+    def dump(self) -> Iterator[Policy]:
+        """Reads all policies, newest first, main and sub and those of sockets, in constant memory.
+
+        The kernel reads its table in pieces: what others change meanwhile may be seen or not. Policies may be
+        added and deleted while iterating. The timeout is for each piece.
+        """
+        operation = "dump policies"
+        build = Policy._from_wire
+        for block in self._session._dump(wire.policy_dump_request(), operation):
+            for message in wire.canonical_policies(block):
+                yield build(message)
+
+    def flush(self, policy_type: PolicyType | int | str = PolicyType.MAIN) -> None:
+        """Deletes all policies of a type (XFRM_MSG_FLUSHPOLICY): main by default, which leaves sub policies."""
+        kind = PolicyType(choice(policy_type, "policy_type", _TYPES, PolicyType))
+        body = None if kind == PolicyType.MAIN else kind
+        self._talk(Request(Message.FLUSHPOLICY, body), "flush policies")
+
+    def count(self) -> SpdInfo:
+        """The kernel's counters of the SPD (XFRM_MSG_GETSPDINFO); ``count().total`` is the sum."""
+        reply = self._ask(Request(Message.GETSPDINFO), "get SPD info")
+        if not isinstance(reply, SpdInfo):
+            raise ProtocolError("get SPD info: the kernel did not answer with it")
+        return reply
+
+    def load(
+        self,
+        source: Iterable[Policy],
+        *,
+        operation: Operation = "add",
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> LoadResult:
+        """Adds, updates or deletes many policies, at the kernel's own speed.
+
+        ``source`` may be any iterable; a generator is read in constant memory. ``on_error`` says what to do
+        when the kernel refuses one: "raise" stops, raising LoadError, and "rollback" also removes what this
+        call added (it keeps about 200 bytes for each policy); both may have carried out items that came after
+        it in the same send. "collect" goes on, and the result lists the refusals. ``batch`` is the number of
+        messages in a send. ``progress(done, total)`` is called after each send, total None when the source
+        has no length. ``timeout`` in seconds is for the whole load.
+
+        Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
+        from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
+        """
+        check_options(operation, on_error, batch)
+        if isinstance(source, (list, tuple)) and set(map(type, source)) - {Policy}:
+            check_policies(source)
+        load = self._load(operation, on_error, batch, progress, timeout)
+        load.total = len(source) if isinstance(source, Sized) else None
+        return load.run(policy_blocks(source, operation, batch))
+
+    def load_batch_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> LoadResult:
+        """Carries out a file in the format that ``ip -batch`` reads, parsed in C.
+
+        Lines are ``xfrm policy add|update|delete|flush ...``, with or without ``xfrm``, as `ip` takes them.
+        The whole file is checked before anything is sent, and BatchFileError raised for the first line that is
+        wrong; with on_error "collect", such lines are listed in the result like those that the kernel refuses.
+        "rollback" wants a file that only adds. The rest is as for `load`. Raises OSError when the file can't
+        be read.
+        """
+        check_options("add", on_error, batch)
+        load = self._load("load", on_error, batch, progress, timeout)
+        file = BatchFile(path, self._session._transport.interface_index)
+        try:
+            if on_error != "collect":
+                load.total = _check_file(file, only_add=on_error == "rollback")
+            return load.run(file_blocks(file, batch))
+        finally:
+            file.close()
+
+    def _load(
+        self, operation: str, on_error: OnError, batch: int, progress: Progress | None, timeout: float | None
+    ) -> Load:
+        transport = self._session._transport
+        return Load(transport, self.count, operation, on_error, batch, progress, timeout)
+
+
+def _check_file(file: BatchFile, only_add: bool) -> int:
+    """Parses a file and raises its first error. Returns how many messages it makes."""
+    count = 0
+    for part in file.parse(BATCH):
+        if isinstance(part, BatchFileError):
+            raise part
+        if only_add:
+            kinds = wire.message_types(part.messages)
+            for kind, line in zip(kinds, part.lines, strict=True):
+                if kind != Message.NEWPOLICY:
+                    rule = "rollback is for files that only add: nothing else can be taken back"
+                    raise BatchFileError(file.path, line, rule)
+        count += len(part.lines)
+    return count
+
+
+def _policy(value: object) -> Policy:
+    if isinstance(value, Policy):
+        return value
+    raise ValidationError("policy", shown(value), "is not a Policy")
+
+
+def _policy_id(
+    which: Policy | PolicyId | Selector | None,
+    direction: Direction | int | str | None,
+    index: int,
+    policy_type: PolicyType | int | str,
+    mark: Mark | None,
+    if_id: int | None,
+    security_context: SecurityContext | str | None,
+) -> PolicyId:
+    if isinstance(which, (Policy, PolicyId)):
+        if direction is not None or index:
+            raise ValidationError("direction", None, f"is that of the {type(which).__name__}, and not given beside it")
+        return which.id if isinstance(which, Policy) else which
+    if which is not None and not isinstance(which, Selector):
+        raise ValidationError("which", shown(which), "is not a Policy, PolicyId or Selector")
+    if direction is None:
+        raise ValidationError("direction", None, "is needed with a selector or an index")
+    return PolicyId(
+        which,
+        direction=direction,
+        index=index,
+        policy_type=policy_type,
+        mark=mark,
+        if_id=if_id,
+        security_context=security_context,
+    )

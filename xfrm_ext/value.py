@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""What the large values (Selector, Template, Policy, ...) have in common.
+
+Such a value *is* its bytes in the kernel's form, made natively when the value is built: building checks,
+parses and encodes in one step, so that sending costs no more work. The fields that Python shows are read out
+of those bytes when one of them is first asked for; a million policies that only pass through never pay for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from xfrm_ext.constants import Enumeration
+
+_Self = TypeVar("_Self", bound="Value")
+
+
+class Value:
+    """Base of values that are their bytes. Equal bytes, equal values."""
+
+    __slots__ = ("_wire",)
+
+    _wire: bytes
+
+    def _unpack(self) -> dict[str, Any]:
+        """All fields, by name, read out of the bytes."""
+        raise TypeError(f"{type(self).__name__} has no fields of its own")
+
+    @classmethod
+    def _from_wire(cls: type[_Self], wire: bytes) -> _Self:
+        """A value from bytes that are known to be well-formed."""
+        value = cls.__new__(cls)
+        set_wire(value, wire)
+        return value
+
+    if not TYPE_CHECKING:  # type checkers know the fields, and shall go on complaining about others
+
+        def __getattr__(self, name: str) -> Any:
+            # Only called for a slot that is still empty, or a name that does not exist.
+            if name not in type(self).__dataclass_fields__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            values = self._unpack()
+            for key, value in values.items():
+                object.__setattr__(self, key, value)
+            return values[name]
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is self.__class__ and isinstance(other, Value):
+            return self._wire == other._wire
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._wire)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._from_wire, (self._wire,)
+
+    def __copy__(self: _Self) -> _Self:
+        return self
+
+    def __deepcopy__(self: _Self, memo: object) -> _Self:
+        return self
+
+    def __repr__(self) -> str:
+        """The fields that are not at their default."""
+        shown = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value != field.default:
+                text = repr(value.name.lower()) if isinstance(value, Enumeration) else repr(value)
+                shown.append(f"{field.name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+set_wire = Value._wire.__set__  # type: ignore[attr-defined]
+"""Writes the one slot of a frozen value, while it is being built."""

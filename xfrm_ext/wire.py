@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: MIT
+"""The native boundary for values: texts and numbers <-> the kernel's bytes, through csrc/.
+
+Knows no value classes and no sockets. What comes out of here is bytes, numbers and text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from xfrm_ext._native import ffi, lib
+from xfrm_ext.errors import ProtocolError, ValidationError
+
+SELECTOR_SIZE: int = lib.SELECTOR_SIZE
+TEMPLATE_SIZE: int = lib.TEMPLATE_SIZE
+POLICY_KEY_SIZE: int = lib.POLICY_KEY_SIZE
+
+_new = ffi.new
+_new_unset = ffi.new_allocator(should_clear_after_alloc=False)
+_buffer = ffi.buffer
+_SELECTOR_VIEW = ffi.typeof("struct selector_view *")
+_BYTES = ffi.typeof("uint8_t[]")
+_UINT32S = ffi.typeof("uint32_t[]")
+_OPTIONS = ffi.typeof("struct policy_options *")
+_pack_selector = lib.selector_pack
+_pack_policy = lib.policy_pack
+
+_PREFIX_RULES = {
+    lib.TEXT_NOT_PREFIX: "is not an IP prefix",
+    lib.TEXT_PREFIX_LENGTH: "has a prefix length or netmask that its address family does not have",
+}
+_HOST_BITS = "has host bits set: the kernel would keep and compare them (strict=False allows it)"
+
+# Where attributes begin in a message, behind the netlink header, by message type.
+_FIXED_SIZES = {
+    lib.XFRM_MSG_NEWPOLICY: 168,
+    lib.XFRM_MSG_UPDPOLICY: 168,
+    lib.XFRM_MSG_GETPOLICY: 64,
+    lib.XFRM_MSG_DELPOLICY: 64,
+    lib.XFRM_MSG_FLUSHPOLICY: 0,
+    lib.XFRM_MSG_GETSPDINFO: 4,
+}
+_HEADER = struct.Struct("=IHHII")
+_DUMP_FLAGS = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+
+
+def _text(array: Any) -> str:
+    return bytes(ffi.string(array)).decode("ascii")
+
+
+def _encoded(text: str, field: str, rule: str) -> bytes:
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError:
+        raise ValidationError(field, repr(text), rule) from None
+
+
+# --- selectors ------------------------------------------------------------------------------------------
+
+
+def selector_bytes(
+    source: str,
+    destination: str,
+    family: int,
+    strict: bool,
+    source_port: int,
+    source_port_mask: int,
+    destination_port: int,
+    destination_port_mask: int,
+    protocol: int,
+    interface: int,
+    user: int,
+) -> bytes:
+    """struct xfrm_selector. Empty texts mean any, family -1 that of the prefixes. Numbers are in range."""
+    try:
+        from_text, to_text = source.encode("ascii"), destination.encode("ascii")
+    except UnicodeEncodeError:
+        rule = _PREFIX_RULES[lib.TEXT_NOT_PREFIX]
+        from_text = _encoded(source, "Selector.source", rule)
+        to_text = _encoded(destination, "Selector.destination", rule)
+    view = _new(_SELECTOR_VIEW)
+    result = _pack_selector(
+        view,
+        from_text,
+        len(from_text),
+        to_text,
+        len(to_text),
+        family,
+        strict,
+        source_port,
+        source_port_mask,
+        destination_port,
+        destination_port_mask,
+        protocol,
+        interface,
+        user,
+    )
+    if result:
+        raise _selector_error(result, source, destination, family)
+    return _buffer(view)[0:56]
+
+
+def _selector_error(result: int, source: str, destination: str, family: int) -> ValidationError:
+    if result == lib.SELECTOR_SOURCE_HOST_BITS:
+        return ValidationError("Selector.source", repr(source), _HOST_BITS)
+    if result == lib.SELECTOR_DESTINATION_HOST_BITS:
+        return ValidationError("Selector.destination", repr(destination), _HOST_BITS)
+    if result == lib.SELECTOR_SOURCE_FAMILY:
+        return ValidationError("Selector.source", repr(source), "is not of the family that was given")
+    if result == lib.SELECTOR_DESTINATION_FAMILY:
+        other = "the source" if family < 0 else "the one that was given"
+        return ValidationError("Selector.destination", repr(destination), f"is of another family than {other}")
+    if result > lib.SELECTOR_DESTINATION:
+        return ValidationError("Selector.source", repr(source), _PREFIX_RULES[result - lib.SELECTOR_SOURCE])
+    rule = _PREFIX_RULES[result - lib.SELECTOR_DESTINATION]
+    return ValidationError("Selector.destination", repr(destination), rule)
+
+
+def _selector_fields(view: Any) -> dict[str, Any]:
+    return {
+        "source": _text(view.source),
+        "destination": _text(view.destination),
+        "protocol": view.protocol,
+        "source_port": view.source_port,
+        "source_port_mask": view.source_port_mask,
+        "destination_port": view.destination_port,
+        "destination_port_mask": view.destination_port_mask,
+        "interface": view.interface,
+        "user": view.user,
+        "family": view.family,
+    }
+
+
+def selector_fields(wire: bytes) -> dict[str, Any]:
+    """The fields of struct xfrm_selector, by name."""
+    view = _new(_SELECTOR_VIEW)
+    lib.selector_unpack(view, wire)
+    return _selector_fields(view)
+
+
+def protocol_number(name: str) -> int:
+    """The number of an IP protocol, by name; -1 if there is none of that name."""
+    text = name.encode("utf-8")
+    return int(lib.text_protocol_number(text, len(text)))
+
+
+# --- templates ------------------------------------------------------------------------------------------
+
+
+def template_bytes(source: str, destination: str, family: int, numbers: dict[str, int]) -> bytes:
+    """struct xfrm_user_tmpl. Empty texts mean any, family -1 that of the texts. Numbers are in range."""
+    rule = "is not an IP address"
+    from_text = _encoded(source, "Template.source", rule)
+    to_text = _encoded(destination, "Template.destination", rule)
+    view = ffi.new("struct template_view *", numbers)
+    wire = bytearray(TEMPLATE_SIZE)
+    result = lib.template_pack(
+        view, ffi.from_buffer(wire), from_text, len(from_text), to_text, len(to_text), family
+    )
+    if result == lib.TEMPLATE_SOURCE:
+        raise ValidationError("Template.source", repr(source), rule)
+    if result == lib.TEMPLATE_DESTINATION:
+        raise ValidationError("Template.destination", repr(destination), rule)
+    if result == lib.TEMPLATE_SOURCE_FAMILY:
+        raise ValidationError("Template.source", repr(source), "is not of the family that was given")
+    if result:
+        other = "the source" if family < 0 else "the one that was given"
+        raise ValidationError("Template.destination", repr(destination), f"is of another family than {other}")
+    return bytes(wire)
+
+
+def template_fields(wire: bytes) -> dict[str, Any]:
+    """The fields of struct xfrm_user_tmpl, by name."""
+    view = ffi.new("struct template_view *")
+    lib.template_unpack(view, wire)
+    return {
+        "source": _text(view.source),
+        "destination": _text(view.destination),
+        "protocol": view.protocol,
+        "spi": view.spi,
+        "reqid": view.reqid,
+        "mode": view.mode,
+        "level": view.optional,
+        "share": view.share,
+        "family": view.family,
+        "aalgos": view.aalgos,
+        "ealgos": view.ealgos,
+        "calgos": view.calgos,
+    }
+
+
+# --- policies -------------------------------------------------------------------------------------------
+
+
+class PolicyOptions(NamedTuple):
+    """The optional attributes of a policy; None: absent. Everything is in range."""
+
+    policy_type: int | None = None
+    mark: tuple[int, int] | None = None
+    if_id: int | None = None
+    security_context: tuple[bytes, int, int] | None = None  # bytes as sent, algorithm, doi
+    offload: tuple[int, int] | None = None  # interface, flags
+    attributes: bytes = b""
+
+    def size(self) -> int:
+        """An upper bound of their size in a message."""
+        context = len(self.security_context[0]) if self.security_context else 0
+        return 64 + context + len(self.attributes)
+
+
+def _options(options: PolicyOptions) -> tuple[Any, list[Any]]:
+    """struct policy_options, and what has to stay alive with it."""
+    native = ffi.new(_OPTIONS)
+    kept: list[Any] = []
+    if options.policy_type is not None:
+        native.has |= lib.POLICY_HAS_TYPE
+        native.type = options.policy_type
+    if options.mark is not None:
+        native.has |= lib.POLICY_HAS_MARK
+        native.mark_value, native.mark_mask = options.mark
+    if options.if_id is not None:
+        native.has |= lib.POLICY_HAS_IF_ID
+        native.if_id = options.if_id
+    if options.security_context is not None:
+        text, algorithm, doi = options.security_context
+        context = ffi.new("uint8_t[]", text or b"\0")
+        kept.append(context)
+        native.has |= lib.POLICY_HAS_SECURITY_CONTEXT
+        native.context, native.context_size = context, len(text)
+        native.context_algorithm, native.context_doi = algorithm, doi
+    if options.offload is not None:
+        native.has |= lib.POLICY_HAS_OFFLOAD
+        native.offload_interface, native.offload_flags = options.offload
+    if options.attributes:
+        attributes = ffi.new("uint8_t[]", options.attributes)
+        kept.append(attributes)
+        native.attributes, native.attributes_size = attributes, len(options.attributes)
+    return native, kept
+
+
+def policy_bytes(
+    selector: bytes,
+    lifetime: bytes,
+    current: bytes | None,
+    templates: bytes,
+    priority: int,
+    index: int,
+    direction: int,
+    action: int,
+    flags: int,
+    share: int,
+    options: PolicyOptions | None,
+) -> bytes:
+    """An XFRM_MSG_NEWPOLICY message with sequence number and port 0."""
+    count = len(templates) // 64
+    size = 192 + len(templates)
+    if options is None:
+        native: Any = ffi.NULL
+    else:
+        size += options.size()
+        native, _kept = _options(options)
+    out = _new(_BYTES, size)
+    length = _pack_policy(
+        out,
+        size,
+        0x13,
+        selector,
+        lifetime,
+        current or ffi.NULL,
+        templates,
+        count,
+        priority,
+        index,
+        direction,
+        action,
+        flags,
+        share,
+        native,
+    )
+    if length < 0:
+        raise ValidationError("Policy", None, "does not fit into a netlink message")
+    return _buffer(out, length)[:]
+
+
+def policy_id_bytes(message: int, selector: bytes, index: int, direction: int, options: PolicyOptions) -> bytes:
+    """An XFRM_MSG_GETPOLICY or DELPOLICY message."""
+    size = 96 + options.size()
+    out = _new(_BYTES, size)
+    native, _kept = _options(options)
+    length = lib.policy_id_pack(out, size, message, selector, index, direction, native)
+    if length < 0:
+        raise ValidationError("PolicyId", None, "does not fit into a netlink message")
+    return _buffer(out, length)[:]
+
+
+def policy_flush_bytes(policy_type: int | None) -> bytes:
+    """An XFRM_MSG_FLUSHPOLICY message; None: without a type, which means main."""
+    out = _new(_BYTES, 64)
+    length = lib.policy_flush_pack(out, 64, -1 if policy_type is None else policy_type)
+    return _buffer(out, length)[:]
+
+
+def policy_dump_request() -> bytes:
+    """An XFRM_MSG_GETPOLICY message that asks for all policies."""
+    return _HEADER.pack(_HEADER.size, lib.XFRM_MSG_GETPOLICY, _DUMP_FLAGS, 0, 0)
+
+
+def policy_fields(message: bytes) -> tuple[dict[str, Any], PolicyOptions, list[tuple[int, bytes]]]:
+    """The parts of a policy message of any type: fields (selector, lifetimes, templates as bytes; None for
+    what the type lacks), known options, and the attributes that are not known, in their order."""
+    view = ffi.new("struct policy_view *")
+    data = ffi.from_buffer(message)
+    if lib.policy_unpack(view, data, len(message)) < 0:
+        raise ProtocolError("a policy message has lengths that do not fit")
+    options = view.options
+    has = options.has
+    context = None
+    if has & lib.POLICY_HAS_SECURITY_CONTEXT:
+        text = _buffer(options.context, options.context_size)[:]
+        context = (text, options.context_algorithm, options.context_doi)
+    known = PolicyOptions(
+        options.type if has & lib.POLICY_HAS_TYPE else None,
+        (options.mark_value, options.mark_mask) if has & lib.POLICY_HAS_MARK else None,
+        options.if_id if has & lib.POLICY_HAS_IF_ID else None,
+        context,
+        (options.offload_interface, options.offload_flags) if has & lib.POLICY_HAS_OFFLOAD else None,
+    )
+    templates = view.template_count * TEMPLATE_SIZE
+    values = {
+        "selector": _bytes_at(view.selector, SELECTOR_SIZE),
+        "lifetime": _bytes_at(view.lifetime, lib.LIFETIME_CONFIG_SIZE),
+        "current": _bytes_at(view.current, lib.LIFETIME_CURRENT_SIZE),
+        "templates": _buffer(view.templates, templates)[:] if templates else b"",
+        "priority": view.priority,
+        "index": view.index,
+        "direction": view.direction,
+        "action": view.action,
+        "flags": view.flags,
+        "share": view.share,
+    }
+    return values, known, list(_unknown(data, len(message))) if view.unknown else []
+
+
+def _bytes_at(pointer: Any, size: int) -> bytes | None:
+    return _buffer(pointer, size)[:] if pointer else None
+
+
+def _unknown(data: Any, length: int) -> Iterator[tuple[int, bytes]]:
+    position, size = ffi.new("size_t *"), ffi.new("size_t *")
+    kind, payload = ffi.new("uint16_t *"), ffi.new("uint8_t **")
+    while lib.policy_unknown_next(data, length, position, kind, payload, size) > 0:
+        yield kind[0], _buffer(payload[0], size[0])[:]
+
+
+def _convert(block: bytes | bytearray, form: int, most: int) -> tuple[bytes, list[int]]:
+    """The results of policy_block_convert: all of them, and where each ends."""
+    capacity = 2 * len(block) + 65536 if form == lib.POLICY_CANONICAL else most * 128 + len(block)
+    out = _new_unset(_BYTES, capacity)
+    ends = _new_unset(_UINT32S, most)
+    count = lib.policy_block_convert(out, capacity, ffi.from_buffer(block), len(block), form, ends, most)
+    if count < 0:
+        raise ProtocolError("a block of policy messages has lengths that do not fit")
+    positions = ffi.unpack(ends, count)
+    return _buffer(out, positions[-1] if positions else 0)[:], positions
+
+
+def canonical_policies(block: bytes) -> list[bytes]:
+    """Each NEWPOLICY message of a block, as policy_bytes would have made it."""
+    data, ends = _convert(block, lib.POLICY_CANONICAL, len(block) // 184 + 1)
+    start = 0
+    result = []
+    for end in ends:
+        result.append(data[start:end])
+        start = end
+    return result
+
+
+def policy_keys(block: bytes | bytearray, count: int) -> list[bytes]:
+    """What the kernel tells the block's policies apart by, in their order."""
+    data, _ = _convert(block, lib.POLICY_KEYS, count)
+    return [data[start : start + POLICY_KEY_SIZE] for start in range(0, len(data), POLICY_KEY_SIZE)]
+
+
+def delete_messages(block: bytes | bytearray, count: int, by_index: bool) -> bytearray:
+    """The DELPOLICY messages for a block of NEWPOLICY messages."""
+    form = lib.POLICY_DELETE_BY_INDEX if by_index else lib.POLICY_DELETE
+    return bytearray(_convert(block, form, count)[0])
+
+
+def retype(block: bytearray, message: int) -> None:
+    """Makes all messages of a block messages of another type."""
+    if lib.policy_block_retype(ffi.from_buffer(block), len(block), message):
+        raise ProtocolError("a block of messages has lengths that do not fit")
+
+
+# --- info -----------------------------------------------------------------------------------------------
+
+
+def spd_info_request() -> bytes:
+    """An XFRM_MSG_GETSPDINFO message."""
+    out = _new(_BYTES, 32)
+    return _buffer(out, lib.spd_info_request(out, 32))[:]
+
+
+def spd_info_fields(message: bytes) -> dict[str, int]:
+    """The fields of an XFRM_MSG_NEWSPDINFO message, by name."""
+    info = ffi.new("struct spd_info *")
+    if lib.spd_info_unpack(info, message, len(message)) < 0:
+        raise ProtocolError("an XFRM_MSG_NEWSPDINFO message has lengths that do not fit")
+    return {name: getattr(info, name) for name, _ in ffi.typeof("struct spd_info").fields}
+
+
+# --- any message ----------------------------------------------------------------------------------------
+
+
+def message_type(message: bytes | bytearray) -> int:
+    """nlmsg_type of a message."""
+    if len(message) < _HEADER.size:
+        raise ProtocolError(f"{len(message)} bytes are no netlink message")
+    return int(_HEADER.unpack_from(message)[1])
+
+
+def message_types(block: bytes | bytearray) -> list[int]:
+    """nlmsg_type of each message in a block that is known to be well-formed."""
+    kinds, position = [], 0
+    while position < len(block):
+        size, kind, _, _, _ = _HEADER.unpack_from(block, position)
+        kinds.append(kind)
+        position += (size + 3) & ~3
+    return kinds
+
+
+def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
+    """The type of the attribute that an extended ACK's offset points at; None: it points at none."""
+    position = _HEADER.size + _FIXED_SIZES.get(message_type(message), len(message))
+    while 0 < offset and position + 4 <= len(message):
+        size, kind = struct.unpack_from("=HH", message, position)
+        if position <= offset < position + max(size, 4):
+            return int(kind) & 0x3FFF
+        if size < 4:
+            break
+        position += (size + 3) & ~3
+    return None
