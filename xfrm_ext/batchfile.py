@@ -8,18 +8,23 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
+from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError
 
 _PIECE = 1 << 20
 _CAPACITY = 1 << 18
+_KEPT = 64 << 20  # bytes of messages that `check` keeps, so that most files are parsed once only
 
 
 class Block(NamedTuple):
-    """Messages back to back, and the line that each came from."""
+    """Messages back to back."""
 
     messages: bytearray
-    lines: list[int]
+    count: int
+    lines: list[int] | None
+    """The line that each message came from; None: from no file."""
 
 
 class BatchFile:
@@ -49,9 +54,8 @@ class BatchFile:
 
         def take() -> Iterator[Block]:
             if native.count:
-                block = Block(
-                    bytearray(ffi.buffer(messages, native.size)), ffi.unpack(lines, native.count)
-                )
+                numbers = ffi.unpack(lines, native.count)
+                block = Block(bytearray(ffi.buffer(messages, native.size)), native.count, numbers)
                 native.size = native.count = 0
                 yield block
 
@@ -68,6 +72,30 @@ class BatchFile:
                     reason = ffi.string(native.error).decode("ascii", "replace")
                     yield BatchFileError(self.path, native.line, reason)
         yield from take()
+
+    def check(self, most: int, only: Message | None = None) -> tuple[int, Iterator[Block | BatchFileError]]:
+        """Parses the whole file. Returns the number of messages, and their blocks. Raises BatchFileError for
+        the first line that is wrong, or whose message is another than `only`."""
+        count = size = 0
+        kept: list[Block] | None = []
+        for part in self.parse(most):
+            if isinstance(part, BatchFileError):
+                raise part
+            if only is not None:
+                self._check_types(part, only)
+            count += part.count
+            size += len(part.messages)
+            if size > _KEPT:
+                kept = None
+            if kept is not None:
+                kept.append(part)
+        return count, self.parse(most) if kept is None else iter(kept)
+
+    def _check_types(self, block: Block, only: Message) -> None:
+        for kind, line in zip(wire.message_types(block.messages), block.lines or (), strict=True):
+            if kind != only:
+                rule = f"only {only.name} can be taken back, and this is {Message(kind).name}"
+                raise BatchFileError(self.path, line, rule)
 
     def _pieces(self, native: Any) -> Iterator[tuple[bytes, bool]]:
         """The text in pieces, each beginning with what the parser left of the one before."""

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Literal, TypeAlias, overload
 
 from xfrm_ext import wire
-from xfrm_ext.batchfile import BatchFile
+from xfrm_ext.batchfile import Block
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
@@ -131,17 +131,6 @@ class LoadResult:
             if count:
                 parts.append(f"{count} {name.replace('_', ' ')}")
         return ", ".join(parts)
-
-
-@dataclass(slots=True)
-class Block:
-    """Messages back to back, and the lines of a file that they came from; or items that can't be sent."""
-
-    messages: bytearray
-    count: int
-    lines: list[int] | None = None
-    abandoned: bool = False
-    """The source failed after these items."""
 
 
 class _Pacer:
@@ -270,7 +259,7 @@ class Load:
         result.taken += block.count
         keys: list[bytes] = []
         try:
-            if block.abandoned:
+            if not block.messages:  # the source failed behind these items
                 return None
             if left is not None and left <= 0:
                 return ReplyTimeout(f"{result.operation}: the time is up")
@@ -365,7 +354,7 @@ def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) ->
             chunk.extend(islice(policies, batch))
             block = bytearray().join([policy._wire for policy in chunk])
         except BaseException as error:
-            yield Block(bytearray(), len(chunk), abandoned=True)
+            yield Block(bytearray(), len(chunk), None)
             if isinstance(error, (AttributeError, TypeError)):
                 check_policies(chunk)
             raise
@@ -375,7 +364,7 @@ def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) ->
             wire.retype(block, Message.UPDPOLICY)
         elif operation == "delete":
             block = wire.delete_messages(block, len(chunk), by_index=False)
-        yield Block(block, len(chunk))
+        yield Block(block, len(chunk), None)
 
 
 def check_policies(items: Iterable[object]) -> None:
@@ -383,15 +372,6 @@ def check_policies(items: Iterable[object]) -> None:
     for number, item in enumerate(items):
         if not isinstance(item, Policy):
             raise ValidationError(f"source[{number}]", shown(item), "is not a Policy")
-
-
-def file_blocks(file: BatchFile, batch: int) -> Iterator[Block | BatchFileError]:
-    """Blocks of the messages in a batch file, and its wrong lines."""
-    for part in file.parse(batch):
-        if isinstance(part, BatchFileError):
-            yield part
-        else:
-            yield Block(part.messages, len(part.lines), part.lines)
 
 
 def check_options(operation: object, on_error: object, batch: object) -> None:

@@ -18,13 +18,12 @@ from xfrm_ext.bulk import (
     Progress,
     check_options,
     check_policies,
-    file_blocks,
     policy_blocks,
 )
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.codec import native
 from xfrm_ext.constants import Direction, Message, PolicyType
-from xfrm_ext.errors import BatchFileError, ProtocolError, ValidationError
+from xfrm_ext.errors import ProtocolError, ValidationError
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId, SecurityContext
@@ -176,9 +175,10 @@ class Spd:
         load = self._load("load", on_error, batch, progress, timeout)
         file = BatchFile(path, self._session._transport.interface_index)
         try:
-            if on_error != "collect":
-                load.total = _check_file(file, only_add=on_error == "rollback")
-            return load.run(file_blocks(file, batch))
+            if on_error == "collect":
+                return load.run(file.parse(batch))
+            load.total, blocks = file.check(batch, only=Message.NEWPOLICY if on_error == "rollback" else None)
+            return load.run(blocks)
         finally:
             file.close()
 
@@ -187,22 +187,6 @@ class Spd:
     ) -> Load:
         transport = self._session._transport
         return Load(transport, self.count, operation, on_error, batch, progress, timeout)
-
-
-def _check_file(file: BatchFile, only_add: bool) -> int:
-    """Parses a file and raises its first error. Returns how many messages it makes."""
-    count = 0
-    for part in file.parse(BATCH):
-        if isinstance(part, BatchFileError):
-            raise part
-        if only_add:
-            kinds = wire.message_types(part.messages)
-            for kind, line in zip(kinds, part.lines, strict=True):
-                if kind != Message.NEWPOLICY:
-                    rule = "rollback is for files that only add: nothing else can be taken back"
-                    raise BatchFileError(file.path, line, rule)
-        count += len(part.lines)
-    return count
 
 
 def _policy(value: object) -> Policy:

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""For the tests of programs that use this package: fresh network namespaces, and a scripted kernel.
+
+Prefer the real kernel: ``with network_namespace() as namespace: Session(namespace)`` needs root, or, in a
+single-threaded process, ``become_root()`` first. Where neither is to be had, or where a test needs the kernel
+to do what it seldom does (lose replies, refuse every third item), ``Session(transport=FakeTransport(...))``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from xfrm_ext.errors import RepliesLost, ReplyTimeout
+from xfrm_ext.rtnl import BatchOutcome, Outcome, messages
+
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+
+
+def _unshare(flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(flags):
+        code = ctypes.get_errno()
+        raise OSError(code, f"unshare: {os.strerror(code)}")
+
+
+def become_root() -> None:
+    """Moves the calling process into a user namespace of its own, where it is root. Raises OSError.
+
+    The process must have one thread only, and the system must allow user namespaces. Does nothing for root.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        return
+    _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+@contextmanager
+def network_namespace() -> Iterator[int]:
+    """A fresh network namespace, as a file descriptor for Session(netns=...); gone at the end.
+
+    The calling thread stays where it is. Needs CAP_SYS_ADMIN. Raises OSError.
+    """
+    result: list[int | OSError] = []
+
+    def make() -> None:
+        try:
+            _unshare(_CLONE_NEWNET)
+            result.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    namespace = result[0]
+    if isinstance(namespace, OSError):
+        raise namespace
+    try:
+        yield namespace
+    finally:
+        os.close(namespace)
+
+
+@contextmanager
+def inside(namespace: int) -> Iterator[None]:
+    """Runs the block in a network namespace: moves the calling thread there and back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(namespace, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            libc.setns(home, _CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a scripted kernel answers to a message that it refuses: see xfrm_ext.rtnl.Outcome."""
+
+    errno: int
+    text: str = ""
+    offset: int = 0
+    missing_type: int = 0
+
+    def outcome(self, index: int) -> Outcome:
+        """The same, as the outcome of message `index` of a batch."""
+        return Outcome(index, self.errno, self.text, self.offset, self.missing_type)
+
+
+Answer: TypeAlias = Refusal | bytes | list[bytes] | None
+
+
+class FakeTransport:
+    """A scripted kernel for Session(transport=...).
+
+    ``handler`` gets each message as bytes and returns None (carried out), a Refusal, the message that replies,
+    or, for a dump, the list of messages. It may raise RepliesLost or ReplyTimeout: then the outcomes of that
+    send are lost, as they are with a real socket. ``sent`` lists all messages; ``interfaces`` are those that
+    exist, by name.
+    """
+
+    def __init__(
+        self, handler: Callable[[bytes], Answer], interfaces: dict[str, int] | None = None
+    ) -> None:
+        self.handler = handler
+        self.sent: list[bytes] = []
+        self.interfaces = interfaces or {}
+        self.closed = False
+
+    def _handle(self, message: bytes) -> Answer:
+        self.sent.append(message)
+        return self.handler(message)
+
+    def talk(
+        self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
+    ) -> bytes | None:
+        """As xfrm_ext.rtnl.Handle.talk."""
+        reply = self._handle(message)
+        if isinstance(reply, Refusal):
+            raise reply.outcome(0).error(operation, message)
+        return reply if isinstance(reply, bytes) else None
+
+    def talk_batch(
+        self,
+        block: bytearray,
+        count: int,
+        *,
+        per_send: int = 256,
+        stop_on_error: bool = False,
+        outcome: BatchOutcome,
+        timeout: float | None = None,
+    ) -> None:
+        """As xfrm_ext.rtnl.Handle.talk_batch."""
+        parts = list(messages(bytes(block)))
+        if len(parts) != count:
+            raise ValueError(f"the block is not {count} netlink messages")
+        for start in range(0, count, per_send):
+            if stop_on_error and outcome.failures:
+                return
+            end = min(start + per_send, count)
+            outcome.sent = end
+            try:
+                replies = [self._handle(part) for part in parts[start:end]]
+            except RepliesLost:
+                outcome.error = errno.ENOBUFS
+                return
+            except ReplyTimeout:
+                outcome.error = errno.ETIMEDOUT
+                return
+            for number, reply in enumerate(replies, start):
+                if isinstance(reply, Refusal):
+                    outcome.failures.append(reply.outcome(number))
+            outcome.acked = end
+
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
+        """As xfrm_ext.rtnl.Handle.dump."""
+        reply = self._handle(message)
+        if isinstance(reply, Refusal):
+            raise reply.outcome(0).error(operation, message)
+        yield from reply if isinstance(reply, list) else []
+
+    def interface_index(self, name: str) -> int:
+        """As xfrm_ext.rtnl.Handle.interface_index."""
+        return self.interfaces.get(name, 0)
+
+    def open_beside(self) -> FakeTransport:
+        """A second transport to the same scripted kernel, with the same list of messages."""
+        beside = FakeTransport(self.handler, self.interfaces)
+        beside.sent = self.sent
+        return beside
+
+    def close(self) -> None:
+        """As xfrm_ext.rtnl.Handle.close."""
+        self.closed = True
