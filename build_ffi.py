@@ -23,9 +23,7 @@ HEADERS = ["rtnl.h", "text.h", "selector.h", "template.h", "policy.h", "info.h",
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # One wheel for all versions, except on free-threaded builds before 3.15, which have no stable ABI.
-STABLE_ABI = platform.python_implementation() == "CPython" and (
-    not FREE_THREADED or sys.version_info >= (3, 15)
-)
+STABLE_ABI = platform.python_implementation() == "CPython" and (not FREE_THREADED or sys.version_info >= (3, 15))
 
 
 def declarations(header: str) -> str:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
@@ -18,7 +19,8 @@ _CAPACITY = 1 << 18
 _KEPT = 64 << 20  # bytes of messages that `check` keeps, so that most files are parsed once only
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """Messages back to back."""
 
     messages: bytearray

@@ -290,7 +290,7 @@ class Load:
             return kernel_error(outcome.error, result.operation)
         return failures[0] if failures else None
 
-    def _file(self, block: _Block, first: int, outcome: BatchOutcome) -> list[KernelError]:
+    def _file(self, block: Block, first: int, outcome: BatchOutcome) -> list[KernelError]:
         """Adds a block's outcome to the result. Returns the refusals."""
         result, errors = self.result, []
         parts = list(messages(bytes(block.messages))) if outcome.failures else []

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xfrm_ext import wire
-from xfrm_ext.checks import choice, choices, flags as checked_flags, integer, shown
+from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     MAX_TEMPLATES,
     Action,
@@ -32,6 +33,7 @@ _ACTIONS = choices(Action)
 _SHARES = choices(Share)
 _TYPES = choices(PolicyType)
 _ANY = Selector()
+_NO_FLAGS = PolicyFlag(0)
 _ATTRIBUTE = struct.Struct("=HH")
 _CONTEXT = struct.Struct("=HHBBH")
 
@@ -58,9 +60,7 @@ class SecurityContext:
         return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
 
     @classmethod
-    def _from_parts(
-        cls, parts: tuple[bytes, int, int] | None
-    ) -> tuple[SecurityContext | None, list[Attribute]]:
+    def _from_parts(cls, parts: tuple[bytes, int, int] | None) -> tuple[SecurityContext | None, list[Attribute]]:
         """The label on the wire, or, where it is no text that this class could have made, the attribute."""
         if parts is None:
             return None, []
@@ -157,7 +157,7 @@ class Policy(Value):
 
     selector: Selector = _ANY
     """Default: any IPv4 packet."""
-    direction: Direction
+    direction: Direction = field(kw_only=True)
     """in, out or fwd; has no default."""
     action: Action = Action.ALLOW
     """allow or block."""
@@ -167,7 +167,7 @@ class Policy(Value):
     """The kernel's number: (n << 3) | direction. 0: the kernel picks one."""
     templates: tuple[Template, ...] = ()
     """At most 6, applied in this order; none: packets pass as they are."""
-    flags: PolicyFlag = PolicyFlag(0)
+    flags: PolicyFlag = _NO_FLAGS
     share: Share = Share.ANY
     policy_type: PolicyType = PolicyType.MAIN
     """main or sub: two separate name spaces (XFRMA_POLICY_TYPE)."""
@@ -341,8 +341,6 @@ class PolicyId:
 
     def message(self, message: int) -> bytes:
         """The XFRM_MSG_GETPOLICY or DELPOLICY message for this policy."""
-        options = _options(
-            self.policy_type, self.mark, self.if_id, self.security_context, None, (), "PolicyId"
-        )
+        options = _options(self.policy_type, self.mark, self.if_id, self.security_context, None, (), "PolicyId")
         selector = _ANY if self.selector is None else self.selector
         return wire.policy_id_bytes(message, selector._wire, self.index, self.direction, options)

@@ -284,7 +284,7 @@ class Handle:
             code = lib.rtnl_listen(native, data, _DATAGRAM, deadline)
         if code < 0:
             raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
-        return ffi.buffer(data, code)[:]
+        return bytes(ffi.buffer(data, code))
 
 
 def open_byproto(groups: int = 0, protocol: int = NETLINK_XFRM, *, netns: int | None = None) -> Handle:
@@ -318,9 +318,7 @@ def _outcome(native: Any) -> Outcome:
 
 _WITHOUT_REPLY: dict[int, Callable[[str], XfrmError]] = {
     -errno.ETIMEDOUT: lambda operation: ReplyTimeout(f"{operation}: no reply before the deadline"),
-    -errno.ENOBUFS: lambda operation: RepliesLost(
-        f"{operation}: the receive buffer overflowed, replies were lost"
-    ),
+    -errno.ENOBUFS: lambda operation: RepliesLost(f"{operation}: the receive buffer overflowed, replies were lost"),
     -errno.EBADMSG: lambda operation: ProtocolError(f"{operation}: the reply has lengths that do not fit"),
     -errno.EMSGSIZE: lambda operation: ProtocolError(f"{operation}: a message does not fit into the buffer"),
 }

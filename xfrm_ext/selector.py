@@ -33,7 +33,7 @@ _WITH_TYPES = {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6, 135}
 def prefix_text(value: object, field: str) -> str:
     """The text of a prefix; "" for None."""
     if value.__class__ is str and value:
-        return value  # type: ignore[return-value]
+        return value
     if value is None:
         return ""
     if isinstance(value, str) and value:
@@ -111,8 +111,10 @@ class Selector(Value):
     ) -> None:
         """Raises ValidationError. ``icmp_type``, ``icmp_code`` (0-255; also of the mobility header) and
         ``gre_key`` (32 bits) are other names for the ports of protocols that have them."""
-        protocol = protocol_number(protocol, "Selector.protocol") if protocol.__class__ is not int else integer(
-            protocol, "Selector.protocol", 255
+        protocol = (
+            protocol_number(protocol, "Selector.protocol")
+            if protocol.__class__ is not int
+            else integer(protocol, "Selector.protocol", 255)
         )
         source_port = integer(source_port, "Selector.source_port", 0xFFFF)
         destination_port = integer(destination_port, "Selector.destination_port", 0xFFFF)

@@ -35,7 +35,9 @@ class Session:
         timeout: float | None = 30.0,
         transport: Transport | None = None,
     ) -> None:
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0):
+        if timeout is not None and (
+            isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0
+        ):
             raise ValidationError("Session.timeout", shown(timeout), "is not a positive number of seconds or None")
         self.timeout = timeout
         self._transport: Transport = _Shared(_open(netns) if transport is None else transport)

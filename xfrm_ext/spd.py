@@ -206,7 +206,9 @@ def _policy_id(
 ) -> PolicyId:
     if isinstance(which, (Policy, PolicyId)):
         if direction is not None or index:
-            raise ValidationError("direction", None, f"is that of the {type(which).__name__}, and not given beside it")
+            raise ValidationError(
+                "direction", None, f"is that of the {type(which).__name__}, and not given beside it"
+            )
         return which.id if isinstance(which, Policy) else which
     if which is not None and not isinstance(which, Selector):
         raise ValidationError("which", shown(which), "is not a Policy, PolicyId or Selector")

@@ -114,9 +114,7 @@ class FakeTransport:
     exist, by name.
     """
 
-    def __init__(
-        self, handler: Callable[[bytes], Answer], interfaces: dict[str, int] | None = None
-    ) -> None:
+    def __init__(self, handler: Callable[[bytes], Answer], interfaces: dict[str, int] | None = None) -> None:
         self.handler = handler
         self.sent: list[bytes] = []
         self.interfaces = interfaces or {}

@@ -8,6 +8,7 @@ of those bytes when one of them is first asked for; a million policies that only
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,5 +74,5 @@ class Value:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-set_wire = Value._wire.__set__  # type: ignore[attr-defined]
+set_wire: Callable[[Value, bytes], None] = Value.__dict__["_wire"].__set__
 """Writes the one slot of a frozen value, while it is being built."""

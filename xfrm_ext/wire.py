@@ -46,6 +46,11 @@ _HEADER = struct.Struct("=IHHII")
 _DUMP_FLAGS = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 
 
+def _taken(data: Any, size: int) -> bytes:
+    """A copy of `size` bytes of C memory."""
+    return bytes(_buffer(data, size))
+
+
 def _text(array: Any) -> str:
     return bytes(ffi.string(array)).decode("ascii")
 
@@ -99,7 +104,7 @@ def selector_bytes(
     )
     if result:
         raise _selector_error(result, source, destination, family)
-    return _buffer(view)[0:56]
+    return _taken(view, SELECTOR_SIZE)
 
 
 def _selector_error(result: int, source: str, destination: str, family: int) -> ValidationError:
@@ -111,7 +116,8 @@ def _selector_error(result: int, source: str, destination: str, family: int) -> 
         return ValidationError("Selector.source", repr(source), "is not of the family that was given")
     if result == lib.SELECTOR_DESTINATION_FAMILY:
         other = "the source" if family < 0 else "the one that was given"
-        return ValidationError("Selector.destination", repr(destination), f"is of another family than {other}")
+        rule = f"is of another family than {other}"
+        return ValidationError("Selector.destination", repr(destination), rule)
     if result > lib.SELECTOR_DESTINATION:
         return ValidationError("Selector.source", repr(source), _PREFIX_RULES[result - lib.SELECTOR_SOURCE])
     rule = _PREFIX_RULES[result - lib.SELECTOR_DESTINATION]
@@ -281,7 +287,7 @@ def policy_bytes(
     )
     if length < 0:
         raise ValidationError("Policy", None, "does not fit into a netlink message")
-    return _buffer(out, length)[:]
+    return _taken(out, length)
 
 
 def policy_id_bytes(message: int, selector: bytes, index: int, direction: int, options: PolicyOptions) -> bytes:
@@ -292,14 +298,14 @@ def policy_id_bytes(message: int, selector: bytes, index: int, direction: int, o
     length = lib.policy_id_pack(out, size, message, selector, index, direction, native)
     if length < 0:
         raise ValidationError("PolicyId", None, "does not fit into a netlink message")
-    return _buffer(out, length)[:]
+    return _taken(out, length)
 
 
 def policy_flush_bytes(policy_type: int | None) -> bytes:
     """An XFRM_MSG_FLUSHPOLICY message; None: without a type, which means main."""
     out = _new(_BYTES, 64)
     length = lib.policy_flush_pack(out, 64, -1 if policy_type is None else policy_type)
-    return _buffer(out, length)[:]
+    return _taken(out, length)
 
 
 def policy_dump_request() -> bytes:
@@ -344,7 +350,7 @@ def policy_fields(message: bytes) -> tuple[dict[str, Any], PolicyOptions, list[t
 
 
 def _bytes_at(pointer: Any, size: int) -> bytes | None:
-    return _buffer(pointer, size)[:] if pointer else None
+    return _taken(pointer, size) if pointer else None
 
 
 def _unknown(data: Any, length: int) -> Iterator[tuple[int, bytes]]:
@@ -401,7 +407,7 @@ def retype(block: bytearray, message: int) -> None:
 def spd_info_request() -> bytes:
     """An XFRM_MSG_GETSPDINFO message."""
     out = _new(_BYTES, 32)
-    return _buffer(out, lib.spd_info_request(out, 32))[:]
+    return _taken(out, lib.spd_info_request(out, 32))
 
 
 def spd_info_fields(message: bytes) -> dict[str, int]:
@@ -435,7 +441,7 @@ def message_types(block: bytes | bytearray) -> list[int]:
 def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
     """The type of the attribute that an extended ACK's offset points at; None: it points at none."""
     position = _HEADER.size + _FIXED_SIZES.get(message_type(message), len(message))
-    while 0 < offset and position + 4 <= len(message):
+    while offset > 0 and position + 4 <= len(message):
         size, kind = struct.unpack_from("=HH", message, position)
         if position <= offset < position + max(size, 4):
             return int(kind) & 0x3FFF
