@@ -581,7 +581,9 @@ static int pack_add(struct line *line, uint16_t type, uint8_t *out, size_t capac
 {
 	return policy_pack(out, capacity, type, (const uint8_t *)&line->selector, (const uint8_t *)&line->lifetime,
 			   NULL, (const uint8_t *)line->templates, line->template_count, line->priority, line->index,
-			   line->direction, line->action, line->flags, XFRM_SHARE_ANY, &line->options);
+			   line->direction | (uint32_t)line->action << POLICY_ACTION_SHIFT |
+				   (uint32_t)line->flags << POLICY_FLAGS_SHIFT,
+			   &line->options);
 }
 
 static int read_policy(struct line *line, uint16_t type, uint32_t allowed)

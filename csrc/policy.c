@@ -79,8 +79,7 @@ static void put_encoded(struct message *message, const uint8_t *attributes, size
 
 int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector,
 		const uint8_t *lifetime, const uint8_t *current, const uint8_t *templates, uint32_t template_count,
-		uint32_t priority, uint32_t index, uint8_t direction, uint8_t action, uint8_t flags, uint8_t share,
-		const struct policy_options *options)
+		uint32_t priority, uint32_t index, uint32_t codes, const struct policy_options *options)
 {
 	struct xfrm_userpolicy_info info;
 	struct message message;
@@ -93,10 +92,10 @@ int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint
 		memcpy(&info.curlft, current, sizeof(info.curlft));
 	info.priority = priority;
 	info.index = index;
-	info.dir = direction;
-	info.action = action;
-	info.flags = flags;
-	info.share = share;
+	info.dir = (uint8_t)codes;
+	info.action = (uint8_t)(codes >> POLICY_ACTION_SHIFT);
+	info.flags = (uint8_t)(codes >> POLICY_FLAGS_SHIFT);
+	info.share = (uint8_t)(codes >> POLICY_SHARE_SHIFT);
 	message_begin(&message, out, capacity, message_type, NLM_F_REQUEST | NLM_F_ACK, &info, sizeof(info));
 	/* In the order of `ip xfrm`, for captures that can be compared byte for byte. */
 	if (options && options->has & POLICY_HAS_TYPE)
@@ -406,8 +405,11 @@ static int write_canonical(uint8_t *out, size_t capacity, const uint8_t *data, s
 		capacity -= tail;
 	}
 	return policy_pack(out, capacity, XFRM_MSG_NEWPOLICY, data + NLMSG_HDRLEN, view.lifetime, view.current,
-			   view.templates, view.template_count, view.priority, view.index, view.direction, view.action,
-			   view.flags, view.share, &view.options);
+			   view.templates, view.template_count, view.priority, view.index,
+			   view.direction | (uint32_t)view.action << POLICY_ACTION_SHIFT |
+				   (uint32_t)view.flags << POLICY_FLAGS_SHIFT |
+				   (uint32_t)view.share << POLICY_SHARE_SHIFT,
+			   &view.options);
 }
 
 static int write_delete(uint8_t *out, size_t capacity, const uint8_t *data, size_t length, int by_index)

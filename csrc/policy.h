@@ -53,12 +53,14 @@ struct policy_view {
 	uint8_t direction, action, flags, share;
 };
 
+/* Direction, action, flags and share in one number: each argument of a call from Python costs. */
+enum { POLICY_ACTION_SHIFT = 8, POLICY_FLAGS_SHIFT = 16, POLICY_SHARE_SHIFT = 24 };
+
 /* Writes a NEWPOLICY or UPDPOLICY message, seq and port 0, flags NLM_F_REQUEST | NLM_F_ACK.
  * `current` and `options` may be NULL. Returns its length, or -EMSGSIZE when it does not fit. */
 int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector,
 		const uint8_t *lifetime, const uint8_t *current, const uint8_t *templates, uint32_t template_count,
-		uint32_t priority, uint32_t index, uint8_t direction, uint8_t action, uint8_t flags, uint8_t share,
-		const struct policy_options *options);
+		uint32_t priority, uint32_t index, uint32_t codes, const struct policy_options *options);
 
 /* Writes a GETPOLICY or DELPOLICY message: the policy with `selector`, or, when not 0, with `index`. */
 int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector, uint32_t index,

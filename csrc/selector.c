@@ -34,14 +34,7 @@ static int host_bits(const struct text_prefix *prefix)
 	return text_has_host_bits(&prefix->address, prefix->family, prefix->length);
 }
 
-static void write_texts(struct selector_view *view, const struct xfrm_selector *selector)
-{
-	text_from_prefix(&selector->saddr, selector->family, selector->prefixlen_s, view->source);
-	text_from_prefix(&selector->daddr, selector->family, selector->prefixlen_d, view->destination);
-	view->family = selector->family;
-}
-
-int selector_from_text(struct selector_view *view, const char *source, size_t source_length, const char *destination,
+int selector_pack(struct selector_view *view, const char *source, size_t source_length, const char *destination,
 		       size_t destination_length, int family, int strict)
 {
 	struct text_prefix from, to;
@@ -74,14 +67,12 @@ int selector_from_text(struct selector_view *view, const char *source, size_t so
 	selector.ifindex = view->interface;
 	selector.user = view->user;
 	memcpy(view->wire, &selector, sizeof(selector));
-	write_texts(view, &selector);
 	return 0;
 }
 
-int selector_pack(struct selector_view *view, const char *source, size_t source_length, const char *destination,
-		  size_t destination_length, int family, int strict, uint16_t source_port,
-		  uint16_t source_port_mask, uint16_t destination_port, uint16_t destination_port_mask,
-		  uint8_t protocol, int32_t interface, uint32_t user)
+void selector_numbers(struct selector_view *view, uint16_t source_port, uint16_t source_port_mask,
+		      uint16_t destination_port, uint16_t destination_port_mask, uint8_t protocol, int32_t interface,
+		      uint32_t user)
 {
 	view->source_port = source_port;
 	view->source_port_mask = source_port_mask;
@@ -90,7 +81,6 @@ int selector_pack(struct selector_view *view, const char *source, size_t source_
 	view->protocol = protocol;
 	view->interface = interface;
 	view->user = user;
-	return selector_from_text(view, source, source_length, destination, destination_length, family, strict);
 }
 
 void selector_unpack(struct selector_view *view, const uint8_t *wire)
@@ -99,7 +89,9 @@ void selector_unpack(struct selector_view *view, const uint8_t *wire)
 
 	memcpy(&selector, wire, sizeof(selector));
 	memcpy(view->wire, wire, sizeof(selector));
-	write_texts(view, &selector);
+	text_from_prefix(&selector.saddr, selector.family, selector.prefixlen_s, view->source);
+	text_from_prefix(&selector.daddr, selector.family, selector.prefixlen_d, view->destination);
+	view->family = selector.family;
 	view->source_port = ntohs(selector.sport);
 	view->source_port_mask = ntohs(selector.sport_mask);
 	view->destination_port = ntohs(selector.dport);

@@ -33,18 +33,17 @@ enum selector_error {
 	SELECTOR_DESTINATION_FAMILY = -51, /* nor of the other prefix's */
 };
 
-/* Fills `wire`, `source`, `destination` and `family` of `view`; reads its ports, protocol, interface, user.
+/* Fills `wire` of `view` from two texts and the view's ports, protocol, interface and user.
  * A text of length 0 is "any". `family` -1: that of the prefixes, AF_INET when both are any.
  * `strict` refuses host bits, which the kernel would keep and compare. Returns 0 or an enum selector_error,
  * alone or, for a bad text, added to an enum text_error. */
-int selector_from_text(struct selector_view *view, const char *source, size_t source_length, const char *destination,
+int selector_pack(struct selector_view *view, const char *source, size_t source_length, const char *destination,
 		       size_t destination_length, int family, int strict);
 
-/* The same with the numbers as arguments: one call from Python instead of nine. */
-int selector_pack(struct selector_view *view, const char *source, size_t source_length, const char *destination,
-		  size_t destination_length, int family, int strict, uint16_t source_port,
-		  uint16_t source_port_mask, uint16_t destination_port, uint16_t destination_port_mask,
-		  uint8_t protocol, int32_t interface, uint32_t user);
+/* Sets the numbers of a view, in host order: one call from Python instead of seven stores. */
+void selector_numbers(struct selector_view *view, uint16_t source_port, uint16_t source_port_mask,
+		      uint16_t destination_port, uint16_t destination_port_mask, uint8_t protocol, int32_t interface,
+		      uint32_t user);
 
 /* Fills `view` from the SELECTOR_SIZE bytes at `wire`. */
 void selector_unpack(struct selector_view *view, const uint8_t *wire);

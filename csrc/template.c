@@ -37,14 +37,7 @@ void template_resolve_families(uint8_t *wire, uint32_t count, uint16_t selector_
 	}
 }
 
-static void write_texts(struct template_view *view, const struct xfrm_user_tmpl *tmpl)
-{
-	text_from_address(&tmpl->saddr, tmpl->family, view->source);
-	text_from_address(&tmpl->id.daddr, tmpl->family, view->destination);
-	view->family = tmpl->family;
-}
-
-int template_pack(struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
+int template_pack(const struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
 		  const char *destination, size_t destination_length, int family)
 {
 	struct text_prefix from, to;
@@ -69,7 +62,6 @@ int template_pack(struct template_view *view, uint8_t *wire, const char *source,
 	tmpl.ealgos = view->ealgos;
 	tmpl.calgos = view->calgos;
 	memcpy(wire, &tmpl, sizeof(tmpl));
-	write_texts(view, &tmpl);
 	return 0;
 }
 
@@ -78,7 +70,9 @@ void template_unpack(struct template_view *view, const uint8_t *wire)
 	struct xfrm_user_tmpl tmpl;
 
 	memcpy(&tmpl, wire, sizeof(tmpl));
-	write_texts(view, &tmpl);
+	text_from_address(&tmpl.saddr, tmpl.family, view->source);
+	text_from_address(&tmpl.id.daddr, tmpl.family, view->destination);
+	view->family = tmpl.family;
 	view->spi = ntohl(tmpl.id.spi);
 	view->reqid = tmpl.reqid;
 	view->aalgos = tmpl.aalgos;

@@ -29,10 +29,10 @@ enum template_error {
 	TEMPLATE_DESTINATION_FAMILY = -19,
 };
 
-/* Writes TEMPLATE_SIZE bytes at `wire` from the view's numbers and the two texts (length 0: any), and the
- * view's texts and family. `family` -1: that of the texts, AF_UNSPEC when both are any.
+/* Writes TEMPLATE_SIZE bytes at `wire` from the view's numbers and the two texts (length 0: any).
+ * `family` -1: that of the texts, AF_UNSPEC when both are any.
  * Returns 0 or an enum template_error. */
-int template_pack(struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
+int template_pack(const struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
 		  const char *destination, size_t destination_length, int family);
 
 /* Fills `view` from the TEMPLATE_SIZE bytes at `wire`. */

@@ -13,15 +13,25 @@ static unsigned digit(char c)
 }
 
 /* Reads a decimal of up to three digits without leading zeros at *text. Returns the number, or -1. */
-static int small_decimal(const char **text, const char *end)
+static inline int small_decimal(const char **text, const char *end)
 {
-	const char *start = *text, *c = start;
-	int number = 0;
+	const char *c = *text;
+	unsigned number, next;
 
-	while (c < end && digit(*c) <= 9 && c - start < 4)
-		number = number * 10 + (int)digit(*c++);
-	*text = c;
-	return c == start || c - start > 3 || (*start == '0' && c - start > 1) ? -1 : number;
+	if (c == end || (number = digit(*c)) > 9)
+		return -1;
+	*text = ++c;
+	if (c == end || (next = digit(*c)) > 9)
+		return (int)number;
+	if (!number)
+		return -1;
+	number = number * 10 + next;
+	*text = ++c;
+	if (c == end || (next = digit(*c)) > 9)
+		return (int)number;
+	number = number * 10 + next;
+	*text = ++c;
+	return c == end || digit(*c) > 9 ? (int)number : -1;
 }
 
 /* Reads a dotted quad, or with TEXT_SHORT its first one to four numbers. Returns how many bits were given,

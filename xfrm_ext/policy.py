@@ -34,6 +34,8 @@ _SHARES = choices(Share)
 _TYPES = choices(PolicyType)
 _ANY = Selector()
 _NO_FLAGS = PolicyFlag(0)
+_NO_LIMITS = NO_LIMITS._wire
+_MAIN, _ALLOW, _SHARE_ANY = PolicyType.MAIN, Action.ALLOW, Share.ANY
 _ATTRIBUTE = struct.Struct("=HH")
 _CONTEXT = struct.Struct("=HHBBH")
 
@@ -192,7 +194,7 @@ class Policy(Value):
         priority: int = 0,
         index: int = 0,
         templates: Iterable[Template] | Template = (),
-        flags: PolicyFlag | int | str | Iterable[str] = 0,
+        flags: PolicyFlag | int | str | Iterable[str] = _NO_FLAGS,
         share: Share | int | str = Share.ANY,
         policy_type: PolicyType | int | str = PolicyType.MAIN,
         mark: Mark | None = None,
@@ -204,42 +206,41 @@ class Policy(Value):
         attributes: Iterable[Attribute] = (),
     ) -> None:
         """Raises ValidationError."""
-        kind = choice(policy_type, "Policy.policy_type", _TYPES, PolicyType)
+        # What is left at its default is not checked: a million policies are made through here.
+        options = None
         if (
-            kind
+            policy_type is not _MAIN
             or mark is not None
             or if_id is not None
             or security_context is not None
             or offload is not None
             or attributes
         ):
+            kind = choice(policy_type, "Policy.policy_type", _TYPES, PolicyType)
             options = _options(kind, mark, if_id, security_context, offload, attributes, "Policy")
-        else:
-            options = None
         if selector is None:
             selector = _ANY
         elif selector.__class__ is not Selector:
             _instance(selector, Selector, "Policy.selector")
         way = choice(direction, "Policy.direction", _DIRECTIONS, Direction)
-        number = integer(index, "Policy.index", 0xFFFFFFFF)
-        if number and number & 7 != way & 7:
-            rule = f"does not match direction {Direction(way).name.lower()}: index & 7 must be {way & 7}"
-            raise ValidationError("Policy.index", str(number), rule)
+        if index.__class__ is not int or index:
+            index = integer(index, "Policy.index", 0xFFFFFFFF)
+            if index and index & 7 != way & 7:
+                rule = f"does not match direction {Direction(way).name.lower()}: index & 7 must be {way & 7}"
+                raise ValidationError("Policy.index", str(index), rule)
         set_wire(
             self,
             wire.policy_bytes(
                 selector._wire,
-                NO_LIMITS._wire
-                if lifetime is None
-                else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
+                _NO_LIMITS if lifetime is None else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
                 None if current is None else _instance(current, LifetimeCurrent, "Policy.current")._wire,
-                _template_bytes(templates) if templates else b"",
+                _template_bytes(templates),
                 integer(priority, "Policy.priority", 0xFFFFFFFF),
-                number,
-                way,
-                choice(action, "Policy.action", _ACTIONS, Action),
-                checked_flags(flags, "Policy.flags", PolicyFlag, 255),
-                choice(share, "Policy.share", _SHARES, Share),
+                index,
+                way
+                | (0 if action is _ALLOW else choice(action, "Policy.action", _ACTIONS, Action) << 8)
+                | (0 if flags is _NO_FLAGS else checked_flags(flags, "Policy.flags", PolicyFlag, 255) << 16)
+                | (0 if share is _SHARE_ANY else choice(share, "Policy.share", _SHARES, Share) << 24),
                 options,
             ),
         )
@@ -280,6 +281,8 @@ class Policy(Value):
 
 
 def _template_bytes(templates: Iterable[Template] | Template) -> bytes:
+    if templates.__class__ is tuple and not templates:
+        return b""
     if isinstance(templates, Template):
         return templates._wire
     try:

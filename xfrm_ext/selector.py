@@ -27,6 +27,7 @@ PrefixLike: TypeAlias = AddressLike | IPv4Network | IPv6Network | IPv4Interface 
 _FAMILIES = choices(Family)
 _ADDRESSES = (IPv4Address, IPv6Address)
 _PREFIXES = (*_ADDRESSES, IPv4Network, IPv6Network)  # interfaces are addresses
+_NO_NUMBERS = (0, 0, None, 0, None, 0, 0)
 _WITH_TYPES = {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6, 135}
 
 
@@ -111,27 +112,11 @@ class Selector(Value):
     ) -> None:
         """Raises ValidationError. ``icmp_type``, ``icmp_code`` (0-255; also of the mobility header) and
         ``gre_key`` (32 bits) are other names for the ports of protocols that have them."""
-        protocol = (
-            protocol_number(protocol, "Selector.protocol")
-            if protocol.__class__ is not int
-            else integer(protocol, "Selector.protocol", 255)
-        )
-        source_port = integer(source_port, "Selector.source_port", 0xFFFF)
-        destination_port = integer(destination_port, "Selector.destination_port", 0xFFFF)
-        if icmp_type is not None or icmp_code is not None or gre_key is not None:
-            if source_port or destination_port or source_port_mask or destination_port_mask:
-                raise ValidationError("Selector", None, "has ports besides icmp_type, icmp_code or gre_key")
-            source_port, source_port_mask, destination_port, destination_port_mask = _shared_fields(
-                protocol, icmp_type, icmp_code, gre_key
-            )
-        if source_port_mask is None:
-            source_port_mask = 0xFFFF if source_port else 0
-        else:
-            source_port_mask = integer(source_port_mask, "Selector.source_port_mask", 0xFFFF)
-        if destination_port_mask is None:
-            destination_port_mask = 0xFFFF if destination_port else 0
-        else:
-            destination_port_mask = integer(destination_port_mask, "Selector.destination_port_mask", 0xFFFF)
+        # Most selectors are two prefixes: what is left at its default is not looked at.
+        numbers = None
+        given = (protocol, source_port, source_port_mask, destination_port, destination_port_mask, interface, user)
+        if given != _NO_NUMBERS or icmp_type is not None or icmp_code is not None or gre_key is not None:
+            numbers = _numbers(*given, icmp_type, icmp_code, gre_key)
         set_wire(
             self,
             wire.selector_bytes(
@@ -139,13 +124,7 @@ class Selector(Value):
                 prefix_text(destination, "Selector.destination"),
                 -1 if family is None else choice(family, "Selector.family", _FAMILIES, Family),
                 bool(strict),
-                source_port,
-                source_port_mask,
-                destination_port,
-                destination_port_mask,
-                protocol,
-                interface_index(interface, "Selector.interface") if interface else 0,
-                integer(user, "Selector.user", 0xFFFFFFFF),
+                numbers,
             ),
         )
 
@@ -170,6 +149,43 @@ class Selector(Value):
         if self.protocol != socket.IPPROTO_GRE or not self.source_port_mask or not self.destination_port_mask:
             return None
         return self.source_port << 16 | self.destination_port
+
+
+def _numbers(
+    protocol: int | str,
+    source_port: int,
+    source_port_mask: int | None,
+    destination_port: int,
+    destination_port_mask: int | None,
+    interface: int | str,
+    user: int,
+    icmp_type: int | None,
+    icmp_code: int | None,
+    gre_key: int | None,
+) -> tuple[int, ...]:
+    """The numbers of a selector, checked, in the order of wire.selector_bytes."""
+    protocol = protocol_number(protocol, "Selector.protocol")
+    source_port = integer(source_port, "Selector.source_port", 0xFFFF)
+    destination_port = integer(destination_port, "Selector.destination_port", 0xFFFF)
+    if icmp_type is not None or icmp_code is not None or gre_key is not None:
+        if source_port or destination_port or source_port_mask or destination_port_mask:
+            raise ValidationError("Selector", None, "has ports besides icmp_type, icmp_code or gre_key")
+        source_port, source_port_mask, destination_port, destination_port_mask = _shared_fields(
+            protocol, icmp_type, icmp_code, gre_key
+        )
+    if source_port_mask is None:
+        source_port_mask = 0xFFFF if source_port else 0
+    if destination_port_mask is None:
+        destination_port_mask = 0xFFFF if destination_port else 0
+    return (
+        source_port,
+        integer(source_port_mask, "Selector.source_port_mask", 0xFFFF),
+        destination_port,
+        integer(destination_port_mask, "Selector.destination_port_mask", 0xFFFF),
+        protocol,
+        interface_index(interface, "Selector.interface"),
+        integer(user, "Selector.user", 0xFFFFFFFF),
+    )
 
 
 def _shared_fields(

@@ -66,19 +66,13 @@ def _encoded(text: str, field: str, rule: str) -> bytes:
 
 
 def selector_bytes(
-    source: str,
-    destination: str,
-    family: int,
-    strict: bool,
-    source_port: int,
-    source_port_mask: int,
-    destination_port: int,
-    destination_port_mask: int,
-    protocol: int,
-    interface: int,
-    user: int,
+    source: str, destination: str, family: int, strict: bool, numbers: tuple[int, ...] | None
 ) -> bytes:
-    """struct xfrm_selector. Empty texts mean any, family -1 that of the prefixes. Numbers are in range."""
+    """struct xfrm_selector. Empty texts mean any, family -1 that of the prefixes.
+
+    `numbers`: source port and mask, destination port and mask, protocol, interface, user, all in range; None:
+    all 0.
+    """
     try:
         from_text, to_text = source.encode("ascii"), destination.encode("ascii")
     except UnicodeEncodeError:
@@ -86,22 +80,9 @@ def selector_bytes(
         from_text = _encoded(source, "Selector.source", rule)
         to_text = _encoded(destination, "Selector.destination", rule)
     view = _new(_SELECTOR_VIEW)
-    result = _pack_selector(
-        view,
-        from_text,
-        len(from_text),
-        to_text,
-        len(to_text),
-        family,
-        strict,
-        source_port,
-        source_port_mask,
-        destination_port,
-        destination_port_mask,
-        protocol,
-        interface,
-        user,
-    )
+    if numbers is not None:
+        lib.selector_numbers(view, *numbers)
+    result = _pack_selector(view, from_text, len(from_text), to_text, len(to_text), family, strict)
     if result:
         raise _selector_error(result, source, destination, family)
     return _taken(view, SELECTOR_SIZE)
@@ -253,13 +234,13 @@ def policy_bytes(
     templates: bytes,
     priority: int,
     index: int,
-    direction: int,
-    action: int,
-    flags: int,
-    share: int,
+    codes: int,
     options: PolicyOptions | None,
 ) -> bytes:
-    """An XFRM_MSG_NEWPOLICY message with sequence number and port 0."""
+    """An XFRM_MSG_NEWPOLICY message with sequence number and port 0.
+
+    `codes`: direction, action, flags and share, 8 bits each, from the lowest.
+    """
     count = len(templates) // 64
     size = 192 + len(templates)
     if options is None:
@@ -267,7 +248,7 @@ def policy_bytes(
     else:
         size += options.size()
         native, _kept = _options(options)
-    out = _new(_BYTES, size)
+    out = _new_unset(_BYTES, size)
     length = _pack_policy(
         out,
         size,
@@ -279,10 +260,7 @@ def policy_bytes(
         count,
         priority,
         index,
-        direction,
-        action,
-        flags,
-        share,
+        codes,
         native,
     )
     if length < 0:
