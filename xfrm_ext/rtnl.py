@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,6 +31,7 @@ from xfrm_ext.errors import (
 )
 
 _DATAGRAM = 65536
+_new_unset = ffi.new_allocator(should_clear_after_alloc=False)
 _EINTR = -errno.EINTR
 
 
@@ -131,6 +133,7 @@ class Handle:
 
     def __del__(self) -> None:
         if getattr(self, "_native", None) is not None:
+            warnings.warn("a netlink socket was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
     def _open(self) -> Any:
@@ -194,9 +197,8 @@ class Handle:
         outcome = ffi.new("struct rtnl_outcome *")
         request = bytearray(message)
         pointer = ffi.cast("struct nlmsghdr *", ffi.from_buffer(request))
-        reply = ffi.new("uint8_t[]", _DATAGRAM) if answer else ffi.NULL
+        reply, code = _new_unset("uint8_t[]", _DATAGRAM) if answer else ffi.NULL, _EINTR
         try:
-            code = _EINTR
             while code == _EINTR:  # signal handlers run between two calls, and may raise
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
             if code < 0:
@@ -204,8 +206,8 @@ class Handle:
             return ffi.buffer(reply, code)[:] if answer else None
         finally:
             _wipe(request)
-            if answer:
-                ffi.memmove(reply, bytes(_DATAGRAM), _DATAGRAM)
+            if answer and code > 0:
+                ffi.memmove(reply, bytes(code), code)
 
     def talk_batch(
         self,
