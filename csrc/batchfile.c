@@ -16,6 +16,8 @@ enum {
 	LINE_SIZE = 16384,     /* of a line that is continued with backslashes */
 	ERROR_WORD_SIZE = 64,  /* of a wrong word that an error repeats */
 	NEED_INTERFACE = -2,
+	TOO_LONG = -3,         /* results of joining lines */
+	OPEN_END = -4,
 };
 
 struct word {
@@ -67,7 +69,7 @@ enum {
 /* "dir: 'sideways' is not in, out or fwd". Returns -1. */
 static int fail(struct line *line, const char *field, const struct word *word, const char *rule)
 {
-	char shown[ERROR_WORD_SIZE + 1];
+	char shown[ERROR_WORD_SIZE + 4];
 	size_t i = 0;
 
 	if (!word) {
@@ -76,7 +78,7 @@ static int fail(struct line *line, const char *field, const struct word *word, c
 	}
 	for (; i < word->length && i < ERROR_WORD_SIZE; i++)
 		shown[i] = word->text[i] >= ' ' && word->text[i] <= '~' ? word->text[i] : '?';
-	shown[i] = 0;
+	strcpy(shown + i, i < word->length ? "..." : "");
 	snprintf(line->file->error, BATCHFILE_ERROR_SIZE, "%s: '%s' %s", field, shown, rule);
 	return -1;
 }
@@ -112,9 +114,9 @@ static int split(struct line *line, const char *text, const char *end)
 		if (*text == '\'' || *text == '"') {
 			quote = *text++;
 			word->text = text;
-			while (text < end && *text != quote)
+			while (text < end && *text != quote && *text != '#')
 				text++;
-			if (text == end)
+			if (text == end || *text == '#') /* ip cuts comments off first, too */
 				return fail(line, "line", NULL, "a quote is not closed");
 			word->length = (size_t)(text++ - word->text);
 			continue;
@@ -202,7 +204,7 @@ static int read_prefix(struct line *line, const char *field, const struct word *
 			return 0;
 		return fail(line, field, word, "is not an IP prefix");
 	case TEXT_PREFIX_LENGTH:
-		return fail(line, field, word, "has a prefix length or netmask that its address family does not have");
+		return fail(line, field, word, "has a wrong prefix length or netmask (IPv4: /0 to /32, IPv6: /0 to /128)");
 	}
 	return fail(line, field, word, "is not an IP prefix");
 }
@@ -517,6 +519,8 @@ static int read_value(struct line *line, int keyword, const struct word *word)
 	case CTX:
 		if (word->length + 1 > sizeof(line->context))
 			return fail(line, field, NULL, "longer than 4095 bytes");
+		if (memchr(word->text, 0, word->length))
+			return fail(line, field, NULL, "a NUL is in it");
 		memcpy(line->context, word->text, word->length);
 		line->context[word->length] = 0;
 		options->context = (const uint8_t *)line->context;
@@ -595,7 +599,12 @@ static int read_policy(struct line *line, uint16_t type, uint32_t allowed)
 	if (!(line->seen & 1 << DIR))
 		return fail(line, "policy", NULL, "dir is missing");
 	if (type == XFRM_MSG_DELPOLICY && !(line->seen & SELECTOR_KEYWORDS) == !(line->seen & 1 << INDEX))
-		return fail(line, "policy delete", NULL, "needs either a selector or an index");
+		return fail(line, "policy delete", NULL, "needs a selector or an index, one of the two");
+	/* The kernel would take it for a policy named by selector: the one for all packets. */
+	if (type == XFRM_MSG_DELPOLICY && line->seen & 1 << INDEX && !line->index)
+		return fail(line, "index", NULL, "0 is no policy's");
+	if (line->index && (line->index & 7) != line->direction)
+		return fail(line, "index", NULL, "does not match dir: index & 7 must be 0 for in, 1 for out, 2 for fwd");
 	return finish_selector(line);
 }
 
@@ -674,26 +683,33 @@ static const char *line_end(const struct batchfile *file, const char *text)
 	return newline ? newline : file->last ? end : NULL;
 }
 
-/* Whether a physical line goes on in the next one: it ends with a backslash that no comment hides. */
-static int continues(const struct batchfile *file, const char *text, const char *end)
+/* Whether a physical line goes on in the next one: it ends with a backslash that no comment hides. Returns how
+ * many bytes to leave out at its end: of DOS lines a CR, too. */
+static int continues(const char *text, const char *end)
 {
-	return end > text && end[-1] == '\\' && end < file->text + file->length &&
-	       !memchr(text, '#', (size_t)(end - text));
+	int size = end > text && end[-1] == '\r' ? 2 : 1;
+
+	return end - text >= size && end[-size] == '\\' && !memchr(text, '#', (size_t)(end - text)) ? size : 0;
 }
 
 /* Joins continued lines into `copy`. Returns the joined length and sets *end behind the last physical line,
- * -1 when it is too long, -EAGAIN when the text stops short of its end. Counts lines. */
+ * TOO_LONG, OPEN_END when the text ends with a backslash, -EAGAIN when it stops short of the line's end. Counts
+ * lines. */
 static int join(struct batchfile *file, const char *text, const char **end, uint32_t *lines, char copy[LINE_SIZE])
 {
-	const char *stop, *comment;
+	const char *stop = NULL, *comment;
 	size_t size = 0, part;
 	int more, fits = 1;
 
 	do {
-		stop = text > file->text + file->length ? NULL : line_end(file, text);
+		if (text >= file->text + file->length) {
+			*end = stop;
+			return file->last ? OPEN_END : -EAGAIN;
+		}
+		stop = line_end(file, text);
 		if (!stop)
 			return -EAGAIN;
-		more = continues(file, text, stop);
+		more = continues(text, stop);
 		comment = memchr(text, '#', (size_t)(stop - text));
 		part = (size_t)((comment ? comment : stop) - text) - (size_t)more;
 		if (part > LINE_SIZE - size)
@@ -706,7 +722,7 @@ static int join(struct batchfile *file, const char *text, const char **end, uint
 		++*lines;
 	} while (more);
 	*end = stop;
-	return fits ? (int)size : -1;
+	return fits ? (int)size : TOO_LONG;
 }
 
 int batchfile_parse(struct batchfile *file)
@@ -727,14 +743,17 @@ int batchfile_parse(struct batchfile *file)
 		if (!end)
 			return BATCHFILE_MORE;
 		lines = 1;
-		if (continues(file, text, end)) {
+		if (continues(text, end)) {
 			lines = 0;
 			size = join(file, text, &end, &lines, joined);
 			if (size == -EAGAIN)
 				return BATCHFILE_MORE;
-			length = size < 0 ? fail(&line, "line", NULL, "longer than 16384 bytes with its continuations")
-					  : parse_line(&line, joined, joined + size, file->messages + file->size,
-						       file->capacity - file->size);
+			length = size == TOO_LONG
+					 ? fail(&line, "line", NULL, "longer than 16384 bytes with its continuations")
+				 : size == OPEN_END
+					 ? fail(&line, "line", NULL, "ends with a backslash, and no line follows")
+					 : parse_line(&line, joined, joined + size, file->messages + file->size,
+						      file->capacity - file->size);
 		} else {
 			length = parse_line(&line, text, end, file->messages + file->size, file->capacity - file->size);
 		}
@@ -746,8 +765,10 @@ int batchfile_parse(struct batchfile *file)
 		if (file->position > file->length)
 			file->position = file->length;
 		file->line += lines;
-		if (length < 0)
+		if (length < 0) {
+			file->bad_line = file->line - lines + 1;
 			return BATCHFILE_BAD_LINE;
+		}
 		if (!length)
 			continue;
 		file->lines[file->count++] = file->line - lines + 1;

@@ -16,7 +16,7 @@ enum { BATCHFILE_ERROR_SIZE = 320, BATCHFILE_NAME_SIZE = 16, BATCHFILE_INTERFACE
 enum batchfile_result {
 	BATCHFILE_MORE = 0,       /* the text is used up to a last unfinished line */
 	BATCHFILE_FULL = 1,       /* the block is full: send it, then call again */
-	BATCHFILE_BAD_LINE = 2,   /* `error` says what is wrong with line `line`; the line is consumed */
+	BATCHFILE_BAD_LINE = 2,   /* `error` says what is wrong with line `bad_line`, which is consumed */
 	BATCHFILE_INTERFACE = 3,  /* the index of interface `name` is needed: add it, then call again */
 };
 
@@ -36,6 +36,7 @@ struct batchfile {
 	size_t size;            /* bytes in the block */
 	uint32_t count;         /* messages in the block */
 	uint32_t line;          /* lines read so far; from the start of the file */
+	uint32_t bad_line;      /* the line that `error` is about: of continued lines the first */
 	char error[BATCHFILE_ERROR_SIZE];
 	char name[BATCHFILE_NAME_SIZE];
 	/* interfaces known by name: the caller appends what BATCHFILE_INTERFACE asks for */

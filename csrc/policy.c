@@ -189,6 +189,8 @@ static int read_known(struct policy_view *view, const struct attribute *attribut
 		if (attribute->size != sizeof(offload))
 			return 0;
 		memcpy(&offload, attribute->payload, sizeof(offload));
+		if (offload.ifindex < 0)
+			return 0; /* names no interface */
 		options->offload_interface = offload.ifindex;
 		options->offload_flags = offload.flags;
 		options->has |= POLICY_HAS_OFFLOAD;

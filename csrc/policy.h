@@ -70,8 +70,8 @@ int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const u
 int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type);
 
 /* Takes a NEWPOLICY, UPDPOLICY, GETPOLICY, DELPOLICY or FLUSHPOLICY message apart. Returns 0, or -EBADMSG when
- * it is another one or a length does not fit. Attributes of an unexpected size count as unknown; of two of a
- * kind the last wins, as in the kernel. */
+ * it is another one or a length does not fit. Attributes of an unexpected size, and an offload to a negative
+ * interface index, count as unknown; of two of a kind the last wins, as in the kernel. */
 int policy_unpack(struct policy_view *view, const uint8_t *data, size_t length);
 
 /* The next attribute that policy_unpack counted as unknown, behind *position (0 at first).

@@ -207,19 +207,36 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int6
 				return err;
 			continue;
 		}
-		if (size < 0)
-			return -errno;
+		if (size < 0) {
+			err = -errno;
+			if (err == -ENOBUFS)
+				handle->overrun = 1;
+			return err;
+		}
 		if (message.msg_namelen != sizeof(sender) || sender.nl_pid != 0)
 			continue;
 		return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)size;
 	}
 }
 
+/* After an overflow the kernel drops everything, without a word, until the queue was empty once: also the
+ * replies to new requests. */
+static void empty_queue(struct rtnl_handle *handle)
+{
+	while (recv(handle->fd, handle->receive, RTNL_RECEIVE_SIZE, MSG_DONTWAIT) >= 0 || errno == ENOBUFS)
+		;
+	explicit_bzero(handle->receive, RTNL_RECEIVE_SIZE);
+	handle->overrun = 0;
+}
+
 static int send_all(struct rtnl_handle *handle, const void *data, size_t length)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	ssize_t size = sendto(handle->fd, data, length, 0, (struct sockaddr *)&kernel, sizeof(kernel));
+	ssize_t size;
 
+	if (handle->overrun)
+		empty_queue(handle);
+	size = sendto(handle->fd, data, length, 0, (struct sockaddr *)&kernel, sizeof(kernel));
 	if (size < 0)
 		return -errno;
 	return (size_t)size == length ? 0 : -EIO;

@@ -23,6 +23,7 @@ struct rtnl_handle {
 	uint32_t seq;            /* the last sequence number used, never 0 */
 	uint32_t send_buffer;    /* SO_SNDBUF as read back: the longest send is 32 bytes less */
 	uint32_t receive_buffer; /* SO_RCVBUF as read back */
+	int overrun;             /* -ENOBUFS was returned: the next request first empties the receive queue */
 	uint8_t *receive;        /* RTNL_RECEIVE_SIZE bytes, owned by the handle, wiped after use */
 };
 

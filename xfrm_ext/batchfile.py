@@ -11,12 +11,13 @@ from typing import Any, BinaryIO
 
 from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
+from xfrm_ext.checks import shown
 from xfrm_ext.constants import Message
-from xfrm_ext.errors import BatchFileError
+from xfrm_ext.errors import BatchFileError, ValidationError
 
 _PIECE = 1 << 20
 _CAPACITY = 1 << 18
-_KEPT = 64 << 20  # bytes of messages that `check` keeps, so that most files are parsed once only
+_KEPT = 256 << 20  # bytes of messages that `check` keeps (a million policies), so that files are parsed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,14 @@ class BatchFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], interface_index: Callable[[str], int]) -> None:
-        self.path = os.fspath(path)
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            raise ValidationError("path", shown(path), "is not a path")
+        self.path = os.fsdecode(path)
         self._interface_index = interface_index
-        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115  closed by close()
+        try:
+            self._file: BinaryIO = open(path, "rb")  # noqa: SIM115  closed by close()
+        except ValueError:  # a NUL or a lone surrogate in it
+            raise ValidationError("path", shown(path), "is not a path") from None
         self._whole: bytes | None = None
         if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             self._whole = self._file.read()  # a pipe can be read once, and is parsed twice
@@ -72,7 +78,7 @@ class BatchFile:
                 yield from take()
                 if result == lib.BATCHFILE_BAD_LINE:
                     reason = ffi.string(native.error).decode("ascii", "replace")
-                    yield BatchFileError(self.path, native.line, reason)
+                    yield BatchFileError(self.path, native.bad_line, reason)
         yield from take()
 
     def check(self, most: int, only: Message | None = None) -> tuple[int, Iterator[Block | BatchFileError]]:

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, overload
 
 from xfrm_ext import wire
 from xfrm_ext.batchfile import Block
-from xfrm_ext.checks import shown
+from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
     BatchFileError,
@@ -44,22 +44,23 @@ BATCH = 256
 class Indices(Sequence[int]):
     """Item numbers, in order, kept as ranges: a million of them in a row take no more room than one."""
 
-    __slots__ = ("_length", "_ranges")
+    __slots__ = ("_ranges",)
 
     def __init__(self, ranges: Iterable[range] = ()) -> None:
         self._ranges: list[range] = []
-        self._length = 0
         for one in ranges:
             self._append(one)
 
     def _append(self, one: range) -> None:
+        """Adds numbers behind the last; those that are there already are left out."""
+        stop = self._ranges[-1].stop if self._ranges else 0
+        one = range(max(one.start, stop), one.stop)
         if not one:
             return
-        if self._ranges and self._ranges[-1].stop == one.start:
+        if self._ranges and stop == one.start:
             self._ranges[-1] = range(self._ranges[-1].start, one.stop)
         else:
             self._ranges.append(one)
-        self._length += len(one)
 
     @property
     def ranges(self) -> tuple[range, ...]:
@@ -67,7 +68,7 @@ class Indices(Sequence[int]):
         return tuple(self._ranges)
 
     def __len__(self) -> int:
-        return self._length
+        return sum(map(len, self._ranges))
 
     def __iter__(self) -> Iterator[int]:
         for one in self._ranges:
@@ -83,7 +84,7 @@ class Indices(Sequence[int]):
     def __getitem__(self, index: int | slice) -> int | list[int]:
         if isinstance(index, slice):
             return list(self)[index]
-        position = index + self._length if index < 0 else index
+        position = index + len(self) if index < 0 else index
         for one in self._ranges:
             if 0 <= position < len(one):
                 return one[position]
@@ -179,7 +180,7 @@ class _Pacer:
         """Asks for the mask. Returns whether it grew."""
         try:
             info = self._info()
-        except KernelError:  # the load itself will say what is wrong
+        except XfrmError:  # the load itself will say what is wrong
             self._given_up = True
             return False
         self._total = info.total
@@ -188,8 +189,24 @@ class _Pacer:
         return grown
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A block on its way: what is needed to file what becomes of it."""
+
+    first: int
+    """The number of its first item."""
+    block: Block
+    outcome: BatchOutcome = field(default_factory=BatchOutcome)
+    keys: list[bytes] = field(default_factory=list)
+    """For a rollback: what the kernel tells the policies apart by."""
+
+
 class Load:
-    """One load: sends blocks, keeps the result exact, whatever ends it."""
+    """One load: sends blocks, keeps the result exact, whatever ends it.
+
+    A signal handler may raise between any two steps, so each block is noted in ``_pending`` before anything of
+    it is sent, and filed by steps that can be repeated from the start.
+    """
 
     def __init__(
         self,
@@ -211,6 +228,7 @@ class Load:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._added: dict[bytes, int] = {}
         """For a rollback: the item that each policy which this load added came from, by its key."""
+        self._pending: _Pending | None = None
 
     def run(self, blocks: Iterator[Block | BatchFileError]) -> LoadResult:
         """Sends all blocks. Foreign exceptions leave with the result as their attribute load_result."""
@@ -228,6 +246,7 @@ class Load:
                 self._roll_back()
         except BaseException as error:
             try:
+                self._settle()
                 if self._on_error == "rollback":
                     self._roll_back()
             finally:
@@ -254,44 +273,56 @@ class Load:
 
     def _send(self, block: Block) -> XfrmError | None:
         """Sends a block and files its outcome. Returns what went wrong, if anything."""
-        first, result, outcome = self.result.taken, self.result, BatchOutcome()
-        left = self._left()
-        result.taken += block.count
-        keys: list[bytes] = []
+        result, left = self.result, self._left()
+        pending = self._pending = _Pending(result.taken, block)
         try:
             if not block.messages:  # the source failed behind these items
                 return None
             if left is not None and left <= 0:
                 return ReplyTimeout(f"{result.operation}: the time is up")
             if self._pacer is not None:
-                remaining = None if self.total is None else self.total - first
+                remaining = None if self.total is None else self.total - pending.first
                 self._pacer.before(block.count, remaining, self._deadline)
                 left = self._left()
             if self._on_error == "rollback":
-                keys = wire.policy_keys(block.messages, block.count)
+                pending.keys = wire.policy_keys(block.messages, block.count)
             self._transport.talk_batch(
                 block.messages,
                 block.count,
                 per_send=self._batch,
                 stop_on_error=self._on_error != "collect",
-                outcome=outcome,
+                outcome=pending.outcome,
                 timeout=left,
             )
         finally:
-            failures = self._file(block, first, outcome)
-            if keys:
-                refused = {failure.index for failure in outcome.failures}
-                self._added.update((keys[i], first + i) for i in range(outcome.acked) if i not in refused)
-        if outcome.error == errno.ETIMEDOUT:
+            failures = self._settle()
+        error = pending.outcome.error
+        if error == errno.ETIMEDOUT:
             return ReplyTimeout(f"{result.operation}: the time is up")
-        if outcome.error == errno.ENOBUFS:
+        if error == errno.ENOBUFS:
             return RepliesLost(f"{result.operation}: the receive buffer overflowed, replies were lost")
-        if outcome.error:
-            return kernel_error(outcome.error, result.operation)
+        if error:
+            return kernel_error(error, result.operation)
         return failures[0] if failures else None
 
-    def _file(self, block: Block, first: int, outcome: BatchOutcome) -> list[KernelError]:
+    def _settle(self) -> list[KernelError]:
+        """Files the pending block, if there is one. Returns the refusals."""
+        pending, result = self._pending, self.result
+        if pending is None:
+            return []
+        first, outcome = pending.first, pending.outcome
+        outcome.settle()
+        errors = self._file(pending)
+        if pending.keys:
+            refused = {failure.index for failure in outcome.failures}
+            self._added.update((pending.keys[i], first + i) for i in range(outcome.acked) if i not in refused)
+        result.taken = first + pending.block.count
+        self._pending = None
+        return errors
+
+    def _file(self, pending: _Pending) -> list[KernelError]:
         """Adds a block's outcome to the result. Returns the refusals."""
+        first, block, outcome = pending.first, pending.block, pending.outcome
         result, errors = self.result, []
         parts = list(messages(bytes(block.messages))) if outcome.failures else []
         start = 0
@@ -301,7 +332,8 @@ class Load:
             line = block.lines[failure.index] if block.lines else None
             item = first + failure.index
             errors.append(failure.error(result.operation, parts[failure.index], item, line))
-        result.failed.extend(errors)
+        if errors and (not result.failed or result.failed[-1].index != errors[-1].index):
+            result.failed.extend(errors)
         self._file_good(first, start, outcome.sent, outcome.acked)
         result.not_sent._append(range(first + outcome.sent, first + block.count))
         return errors
@@ -333,7 +365,7 @@ class Load:
             left += [item for _, item in part[outcome.acked :]]
             left += [part[bad.index][1] for bad in outcome.failures if bad.errno != errno.ENOENT]
         result, kept = self.result, set(left)
-        result.rolled_back = Indices(range(i, i + 1) for i in result.applied if i not in kept)
+        result.rolled_back = Indices(range(i, i + 1) for i in self._added.values() if i not in kept)
         result.applied = Indices(range(i, i + 1) for i in sorted(kept))
 
     def _ours(self, beside: Transport) -> Iterator[tuple[bytes, int]]:
@@ -348,18 +380,19 @@ class Load:
 def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) -> Iterator[Block]:
     """Blocks of the messages of policies, made by joining what each policy already is."""
     policies = iter(source)
+    taken = 0
     while True:
         chunk: list[Policy] = []
         try:
             chunk.extend(islice(policies, batch))
+            check_policies(chunk, taken)
             block = bytearray().join([policy._wire for policy in chunk])
-        except BaseException as error:
+        except BaseException:
             yield Block(bytearray(), len(chunk), None)
-            if isinstance(error, (AttributeError, TypeError)):
-                check_policies(chunk)
             raise
         if not chunk:
             return
+        taken += len(chunk)
         if operation == "update":
             wire.retype(block, Message.UPDPOLICY)
         elif operation == "delete":
@@ -367,20 +400,25 @@ def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) ->
         yield Block(block, len(chunk), None)
 
 
-def check_policies(items: Iterable[object]) -> None:
-    """Raises ValidationError for the first item that is not a Policy."""
-    for number, item in enumerate(items):
+def check_policies(items: Sequence[object], first: int = 0) -> None:
+    """Raises ValidationError for the first item that is not a Policy. `first`: the number of items[0]."""
+    if not set(map(type, items)) - {Policy}:
+        return
+    for number, item in enumerate(items, first):
         if not isinstance(item, Policy):
             raise ValidationError(f"source[{number}]", shown(item), "is not a Policy")
 
 
-def check_options(operation: object, on_error: object, batch: object) -> None:
-    """Raises ValidationError for options that no load has."""
+def check_options(
+    operation: object, on_error: object, batch: object, progress: object, timeout: object
+) -> tuple[int, float | None]:
+    """Raises ValidationError for options that no load has. Returns batch and timeout."""
     if operation not in ("add", "update", "delete"):
         raise ValidationError("operation", shown(operation), "is not add, update or delete")
     if on_error not in ("raise", "collect", "rollback"):
         raise ValidationError("on_error", shown(on_error), "is not raise, collect or rollback")
     if on_error == "rollback" and operation != "add":
         raise ValidationError("on_error", "'rollback'", "is for operation 'add': nothing else can be taken back")
-    if type(batch) is not int or not 1 <= batch <= 65536:
-        raise ValidationError("batch", shown(batch), "is not an integer from 1 to 65536")
+    if progress is not None and not callable(progress):
+        raise ValidationError("progress", shown(progress), "cannot be called")
+    return integer(batch, "batch", 65536, least=1), seconds(timeout, "timeout", zero=True)

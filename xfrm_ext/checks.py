@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable, Mapping
-from enum import IntFlag
 from typing import TypeVar
 
-from xfrm_ext.constants import Enumeration
+from xfrm_ext.constants import Enumeration, Flags
 from xfrm_ext.errors import ValidationError
 
 _Member = TypeVar("_Member", bound=Enumeration)
@@ -15,17 +16,53 @@ _Member = TypeVar("_Member", bound=Enumeration)
 
 def shown(value: object) -> str:
     """A value as errors show it: its repr, shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def integer(value: object, field: str, most: int) -> int:
-    """An int from 0 to `most`."""
-    if type(value) is int and 0 <= value <= most:
+def _number(value: object, kind: type[Enumeration] | type[Flags] | None = None) -> int | None:
+    """The integer that a value is, None for all else: an int, a member of `kind`, an int of another library.
+
+    Not a bool, and not the member of another enumeration of ours: Mode.TUNNEL equals Direction.OUT, and is wrong
+    for a direction all the same.
+    """
+    if kind is None or not isinstance(value, kind):
+        if isinstance(value, (bool, Enumeration, Flags)):
+            return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def integer(
+    value: object, field: str, most: int, *, least: int = 0, kind: type[Enumeration] | type[Flags] | None = None
+) -> int:
+    """An int from `least` to `most`, which may be a member of `kind`."""
+    if type(value) is int and least <= value <= most:
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
-        return int(value)
-    raise ValidationError(field, shown(value), f"is not an integer from 0 to {most}")
+    number = _number(value, kind)
+    if number is None or not least <= number <= most:
+        raise ValidationError(field, shown(value), f"is not an integer from {least} to {most}")
+    return number
+
+
+def seconds(value: object, field: str, *, zero: bool = False) -> float | None:
+    """A number of seconds, None for no limit."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, (bool, Enumeration, Flags)):
+        if value > 0 or (zero and value == 0):
+            try:
+                if math.isfinite(value):
+                    return float(value)
+            except OverflowError:  # an int that no float can hold
+                pass
+    rule = "is not a number of seconds from 0, or None" if zero else "is not a positive number of seconds, or None"
+    raise ValidationError(field, shown(value), rule)
 
 
 def choices(members: Iterable[_Member]) -> dict[object, int]:
@@ -40,32 +77,30 @@ def choices(members: Iterable[_Member]) -> dict[object, int]:
 
 def choice(value: object, field: str, table: Mapping[object, int], kind: type[Enumeration]) -> int:
     """A member of an enumeration, by itself, by name or by number. Unknown numbers only as members."""
-    if value.__class__ is not bool:
-        try:
-            return table[value]
-        except (KeyError, TypeError):
-            if isinstance(value, kind) and value <= 0xFF:
-                return int(value)
-            if isinstance(value, str) and value.lower() in table:
-                return table[value.lower()]
-    raise ValidationError(field, shown(value), f"is not one of {', '.join(_names(kind))}")
+    given = value.__class__
+    if given is str or given is kind or given is int:
+        number = table.get(value)
+        if number is not None:
+            return number
+    if isinstance(value, kind) and value <= 0xFF:
+        return int(value)
+    key = str.lower(value) if isinstance(value, str) else _number(value, kind)
+    if key in table:
+        return table[key]
+    names = ", ".join(member.name.lower() for member in kind)
+    raise ValidationError(field, shown(value), f"is not one of {names}")
 
 
-def flags(value: object, field: str, kind: type[IntFlag], most: int) -> int:
+def flags(value: object, field: str, kind: type[Flags], most: int) -> int:
     """Flags: a number, a name, or an iterable of names and numbers."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return integer(value, field, most)
-    if isinstance(value, str):
-        for member in kind:
-            if member.name is not None and member.name.lower() == value.lower():
-                return int(member)
-    elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
-        result = 0
-        for one in value:
-            result |= flags(one, field, kind, most)
-        return result
-    raise ValidationError(field, shown(value), f"is not a set of {', '.join(_names(kind))}")
-
-
-def _names(kind: type[Enumeration] | type[IntFlag]) -> list[str]:
-    return [member.name.lower() for member in kind if member.name is not None]
+    names = {member.name.lower(): int(member) for member in kind if member.name is not None}
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, int))
+    result = 0
+    for one in value if several else (value,):  # type: ignore[attr-defined]
+        if isinstance(one, str) and str.lower(one) in names:
+            result |= names[str.lower(one)]
+        elif _number(one, kind) is not None:
+            result |= integer(one, field, most, kind=kind)
+        else:
+            raise ValidationError(field, shown(one), f"is not one of {', '.join(names)}")
+    return result

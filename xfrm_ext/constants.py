@@ -30,6 +30,18 @@ class Enumeration(IntEnum):
         member._value_ = value
         return member
 
+    def __repr__(self) -> str:
+        kind = type(self)
+        return f"{kind.__name__}.{self.name}" if self.name in kind.__members__ else f"{kind.__name__}({int(self)})"
+
+
+class Flags(IntFlag):
+    """An IntFlag of a kernel field. Bits that only the kernel knows are kept."""
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        return f"{kind.__name__}.{self.name}" if self.name in kind.__members__ else f"{kind.__name__}({int(self)})"
+
 
 class Message(Enumeration):
     """Message types (XFRM_MSG_*)."""
@@ -138,7 +150,7 @@ class PolicyType(Enumeration):
     SUB = lib.XFRM_POLICY_TYPE_SUB
 
 
-class PolicyFlag(IntFlag):
+class PolicyFlag(Flags):
     """Flags of a policy (XFRM_POLICY_LOCALOK, _ICMP, _CPU_ACQUIRE)."""
 
     LOCALOK = lib.XFRM_POLICY_LOCALOK
@@ -184,7 +196,7 @@ class Protocol(Enumeration):
     IPSEC_ANY = socket.IPPROTO_RAW
 
 
-class OffloadFlag(IntFlag):
+class OffloadFlag(Flags):
     """How a device takes over (XFRM_OFFLOAD_*). Policies know PACKET only."""
 
     IPV6 = lib.XFRM_OFFLOAD_IPV6

@@ -21,4 +21,5 @@ class Mark:
 
     def __post_init__(self) -> None:
         mask = integer(self.mask, "Mark.mask", 0xFFFFFFFF)
+        object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "value", integer(self.value, "Mark.value", 0xFFFFFFFF) & mask)

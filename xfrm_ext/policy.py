@@ -52,11 +52,16 @@ class SecurityContext:
     """Whether a NUL follows on the wire, as `ip xfrm` sends it."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.context, str) or len(self._encoded()) > 4096 or "\0" in self.context:
+        try:
+            right = "\0" not in self.context and len(self.context.encode("utf-8", "surrogateescape")) <= 4095
+        except (AttributeError, TypeError, UnicodeEncodeError):
+            right = False
+        if not right or not isinstance(self.context, str):
             rule = "is not text of at most 4095 bytes without NUL"
             raise ValidationError("SecurityContext.context", shown(self.context), rule)
-        integer(self.algorithm, "SecurityContext.algorithm", 255)
-        integer(self.doi, "SecurityContext.doi", 255)
+        object.__setattr__(self, "algorithm", integer(self.algorithm, "SecurityContext.algorithm", 255))
+        object.__setattr__(self, "doi", integer(self.doi, "SecurityContext.doi", 255))
+        object.__setattr__(self, "terminated", bool(self.terminated))
 
     def _encoded(self) -> bytes:
         return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
@@ -99,20 +104,27 @@ class Attribute:
     payload: bytes
 
     def __post_init__(self) -> None:
-        kind = integer(self.type, "Attribute.type", 0x3FFF)
+        kind = integer(self.type, "Attribute.type", 0x3FFF, kind=AttributeType)
         object.__setattr__(self, "type", AttributeType(kind))
         if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
-            raise ValidationError("Attribute.payload", shown(self.payload), "is not at most 65531 bytes")
+            raise ValidationError("Attribute.payload", shown(self.payload), "is not bytes, at most 65531 of them")
 
 
 def _encoded_attributes(attributes: Iterable[Attribute]) -> bytes:
     parts = []
-    for attribute in attributes:
+    for attribute in _items(attributes, Attribute, "Policy.attributes"):
         if not isinstance(attribute, Attribute):
             raise ValidationError("Policy.attributes", shown(attribute), "is not an Attribute")
         size = len(attribute.payload)
         parts.append(_ATTRIBUTE.pack(size + 4, attribute.type) + attribute.payload + bytes(-size % 4))
     return b"".join(parts)
+
+
+def _items(values: object, kind: type, field: str) -> tuple[Any, ...]:
+    """What an iterable yields. Errors of the iterable itself go through."""
+    if not isinstance(values, Iterable) or isinstance(values, (str, bytes)):
+        raise ValidationError(field, shown(values), f"is not an iterable of {kind.__name__}")
+    return tuple(values)
 
 
 def _instance(value: object, kind: type, field: str) -> Any:
@@ -214,6 +226,7 @@ class Policy(Value):
             or if_id is not None
             or security_context is not None
             or offload is not None
+            or attributes.__class__ is not tuple
             or attributes
         ):
             kind = choice(policy_type, "Policy.policy_type", _TYPES, PolicyType)
@@ -225,25 +238,24 @@ class Policy(Value):
         way = choice(direction, "Policy.direction", _DIRECTIONS, Direction)
         if index.__class__ is not int or index:
             index = integer(index, "Policy.index", 0xFFFFFFFF)
-            if index and index & 7 != way & 7:
-                rule = f"does not match direction {Direction(way).name.lower()}: index & 7 must be {way & 7}"
-                raise ValidationError("Policy.index", str(index), rule)
-        set_wire(
-            self,
-            wire.policy_bytes(
-                selector._wire,
-                _NO_LIMITS if lifetime is None else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
-                None if current is None else _instance(current, LifetimeCurrent, "Policy.current")._wire,
-                _template_bytes(templates),
-                integer(priority, "Policy.priority", 0xFFFFFFFF),
-                index,
-                way
-                | (0 if action is _ALLOW else choice(action, "Policy.action", _ACTIONS, Action) << 8)
-                | (0 if flags is _NO_FLAGS else checked_flags(flags, "Policy.flags", PolicyFlag, 255) << 16)
-                | (0 if share is _SHARE_ANY else choice(share, "Policy.share", _SHARES, Share) << 24),
-                options,
-            ),
+            _check_index(index, way, "Policy.index")
+        message = wire.policy_bytes(
+            selector._wire,
+            _NO_LIMITS if lifetime is None else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
+            None if current is None else _instance(current, LifetimeCurrent, "Policy.current")._wire,
+            _template_bytes(templates),
+            integer(priority, "Policy.priority", 0xFFFFFFFF),
+            index,
+            way
+            | (0 if action is _ALLOW else choice(action, "Policy.action", _ACTIONS, Action) << 8)
+            | (0 if flags is _NO_FLAGS else checked_flags(flags, "Policy.flags", PolicyFlag, 255) << 16)
+            | (0 if share is _SHARE_ANY else choice(share, "Policy.share", _SHARES, Share) << 24),
+            options,
         )
+        if options is not None and options.attributes:
+            # Some of them may be of types that have a field: to their place.
+            message = wire.canonical_policies(message)[0]
+        set_wire(self, message)
 
     def _unpack(self) -> dict[str, Any]:
         values, known, unknown = wire.policy_fields(self._wire)
@@ -280,21 +292,24 @@ class Policy(Value):
         )
 
 
+def _check_index(index: int, direction: int, field: str) -> None:
+    if index and index & 7 != direction & 7:
+        rule = f"does not match direction {Direction(direction).name.lower()}: index & 7 must be {direction & 7}"
+        raise ValidationError(field, str(index), rule)
+
+
 def _template_bytes(templates: Iterable[Template] | Template) -> bytes:
     if templates.__class__ is tuple and not templates:
         return b""
     if isinstance(templates, Template):
         return templates._wire
-    try:
-        parts = [template._wire for template in templates]
-    except (AttributeError, TypeError):
-        raise ValidationError("Policy.templates", shown(templates), "is not an iterable of Template") from None
-    if len(parts) > MAX_TEMPLATES:
-        raise ValidationError("Policy.templates", str(len(parts)), f"templates, and {MAX_TEMPLATES} is the most")
-    data = b"".join(parts)
-    if len(data) != wire.TEMPLATE_SIZE * len(parts):
-        raise ValidationError("Policy.templates", shown(templates), "is not an iterable of Template")
-    return data
+    items = _items(templates, Template, "Policy.templates")
+    if len(items) > MAX_TEMPLATES:
+        raise ValidationError("Policy.templates", str(len(items)), f"templates, and {MAX_TEMPLATES} is the most")
+    for item in items:
+        if item.__class__ is not Template:
+            _instance(item, Template, "Policy.templates")
+    return b"".join([item._wire for item in items])
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,13 +342,18 @@ class PolicyId:
         """Raises ValidationError."""
         if selector is not None:
             _instance(selector, Selector, "PolicyId.selector")
-        if (selector is None) == (integer(index, "PolicyId.index", 0xFFFFFFFF) == 0):
-            raise ValidationError("PolicyId", None, "needs either a selector or an index")
+        index = integer(index, "PolicyId.index", 0xFFFFFFFF)
+        if (selector is None) == (not index):
+            raise ValidationError("PolicyId", None, "needs a selector or an index, one of the two")
+        if mark is not None and not _instance(mark, Mark, "PolicyId.mark").mask:
+            mark = None  # every mark, as in a policy
+        if_id = None if if_id is None else integer(if_id, "PolicyId.if_id", 0xFFFFFFFF)
         if isinstance(security_context, str):
             security_context = SecurityContext(security_context)
         kind = choice(policy_type, "PolicyId.policy_type", _TYPES, PolicyType)
         _options(kind, mark, if_id, security_context, None, (), "PolicyId")  # checks them
         way = choice(direction, "PolicyId.direction", _DIRECTIONS, Direction)
+        _check_index(index, way, "PolicyId.index")
         object.__setattr__(self, "selector", selector)
         object.__setattr__(self, "direction", Direction(way))
         object.__setattr__(self, "index", index)

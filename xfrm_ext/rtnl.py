@@ -37,7 +37,7 @@ _EINTR = -errno.EINTR
 
 def deadline_after(timeout: float | None) -> int:
     """The deadline (CLOCK_MONOTONIC, nanoseconds) `timeout` seconds from now; None: never, -1."""
-    return -1 if timeout is None else time.monotonic_ns() + max(0, int(timeout * 1e9))
+    return -1 if timeout is None else time.monotonic_ns() + int(max(0, min(timeout, 1e9)) * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,16 @@ class BatchOutcome:
     failures: list[Outcome] = field(default_factory=list)
     error: int = 0
     """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
+    _native: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def settle(self) -> None:
+        """Takes over what C has noted. `talk_batch` does so before it returns; but a signal handler may raise
+        anywhere, in there too, so whoever catches that calls this again before reading the outcome."""
+        if self._native is not None:
+            batch, failures = self._native
+            self.acked, self.sent = batch.acked, batch.sent
+            self.failures = [_outcome(failures[i]) for i in range(batch.failed)]
+            self._native = None
 
 
 class Transport(Protocol):
@@ -133,8 +143,8 @@ class Handle:
 
     def __del__(self) -> None:
         if getattr(self, "_native", None) is not None:
+            self.close()  # first: the warning may be raised
             warnings.warn("a netlink socket was not closed", ResourceWarning, source=self, stacklevel=2)
-            self.close()
 
     def _open(self) -> Any:
         if self._native is None:
@@ -233,6 +243,7 @@ class Handle:
         batch.messages, batch.length, batch.count = ffi.cast("uint8_t *", data), len(block), count
         batch.per_send, batch.stop_on_error, batch.failures = per_send, stop_on_error, failures
         talk, code = lib.rtnl_talk_batch, _EINTR
+        outcome._native = batch, failures
         try:
             while code == _EINTR:
                 code = talk(native, batch, deadline)
@@ -243,9 +254,8 @@ class Handle:
                 code = talk(native, batch, deadline_after(1))
             raise
         finally:
-            outcome.acked, outcome.sent = batch.acked, batch.sent
             outcome.error = -code if code < 0 else 0
-            outcome.failures = [_outcome(failures[i]) for i in range(batch.failed)]
+            outcome.settle()
         if code == -errno.EINVAL and not batch.sent:
             raise ValueError(f"the block is not {count} netlink messages that fit into the send buffer")
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, shown
-from xfrm_ext.constants import Family
+from xfrm_ext.constants import Family, Protocol
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.value import Value, set_wire
 
@@ -27,7 +27,7 @@ PrefixLike: TypeAlias = AddressLike | IPv4Network | IPv6Network | IPv4Interface 
 _FAMILIES = choices(Family)
 _ADDRESSES = (IPv4Address, IPv6Address)
 _PREFIXES = (*_ADDRESSES, IPv4Network, IPv6Network)  # interfaces are addresses
-_NO_NUMBERS = (0, 0, None, 0, None, 0, 0)
+_ZERO = 0
 _WITH_TYPES = {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6, 135}
 
 
@@ -38,9 +38,11 @@ def prefix_text(value: object, field: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str) and value:
-        return str(value)
-    if isinstance(value, _PREFIXES) and "%" not in str(value):
-        return str(value)
+        return str.__str__(value)  # the text itself, whatever a subclass makes of it
+    if isinstance(value, _PREFIXES):
+        if "%" not in str(value):
+            return str(value)
+        raise ValidationError(field, shown(value), "has a scope, which no selector has: give the interface instead")
     raise ValidationError(field, shown(value), "is not an IP prefix")
 
 
@@ -51,7 +53,7 @@ def protocol_number(value: object, field: str) -> int:
         if number < 0:
             raise ValidationError(field, shown(value), "is not the name of an IP protocol")
         return number
-    return integer(value, field, 255)
+    return integer(value, field, 255, kind=Protocol)
 
 
 def interface_index(value: object, field: str) -> int:
@@ -59,7 +61,7 @@ def interface_index(value: object, field: str) -> int:
     if isinstance(value, str):
         try:
             return socket.if_nametoindex(value)
-        except OSError:
+        except (OSError, ValueError):  # a NUL or a lone surrogate in it
             raise ValidationError(field, shown(value), "is not an interface") from None
     return integer(value, field, 0x7FFFFFFF)
 
@@ -114,9 +116,30 @@ class Selector(Value):
         ``gre_key`` (32 bits) are other names for the ports of protocols that have them."""
         # Most selectors are two prefixes: what is left at its default is not looked at.
         numbers = None
-        given = (protocol, source_port, source_port_mask, destination_port, destination_port_mask, interface, user)
-        if given != _NO_NUMBERS or icmp_type is not None or icmp_code is not None or gre_key is not None:
-            numbers = _numbers(*given, icmp_type, icmp_code, gre_key)
+        if not (
+            protocol is _ZERO
+            and source_port is _ZERO
+            and source_port_mask is None
+            and destination_port is _ZERO
+            and destination_port_mask is None
+            and interface is _ZERO
+            and user is _ZERO
+            and icmp_type is None
+            and icmp_code is None
+            and gre_key is None
+        ):
+            numbers = _numbers(
+                protocol,
+                source_port,
+                source_port_mask,
+                destination_port,
+                destination_port_mask,
+                interface,
+                user,
+                icmp_type,
+                icmp_code,
+                gre_key,
+            )
         set_wire(
             self,
             wire.selector_bytes(
@@ -127,6 +150,14 @@ class Selector(Value):
                 numbers,
             ),
         )
+
+    def __repr__(self) -> str:
+        text = Value.__repr__(self)
+        try:
+            Selector(self.source, self.destination)
+        except ValidationError:  # it has host bits
+            return f"{text[:-1]}, strict=False)"
+        return text
 
     def _unpack(self) -> dict[str, Any]:
         values = wire.selector_fields(self._wire)
@@ -192,8 +223,8 @@ def _shared_fields(
     protocol: int, icmp_type: int | None, icmp_code: int | None, gre_key: int | None
 ) -> tuple[int, int, int, int]:
     """The ports and masks that stand for an ICMP type and code or a GRE key."""
-    if gre_key is not None:
-        if protocol != socket.IPPROTO_GRE or icmp_type is not None or icmp_code is not None:
+    if gre_key is not None and icmp_type is None and icmp_code is None:
+        if protocol != socket.IPPROTO_GRE:
             raise ValidationError("Selector.gre_key", shown(gre_key), "is for protocol gre only")
         key = integer(gre_key, "Selector.gre_key", 0xFFFFFFFF)
         return key >> 16, 0xFFFF, key & 0xFFFF, 0xFFFF
@@ -202,9 +233,11 @@ def _shared_fields(
         value = icmp_type if icmp_type is not None else icmp_code
         rule = "is for protocols icmp, ipv6-icmp and mobility-header only"
         raise ValidationError(f"Selector.{name}", shown(value), rule)
+    if gre_key is not None:
+        raise ValidationError("Selector.gre_key", shown(gre_key), "is for protocol gre only")
     return (
-        integer(icmp_type or 0, "Selector.icmp_type", 255),
+        0 if icmp_type is None else integer(icmp_type, "Selector.icmp_type", 255),
         0 if icmp_type is None else 0xFFFF,
-        integer(icmp_code or 0, "Selector.icmp_code", 255),
+        0 if icmp_code is None else integer(icmp_code, "Selector.icmp_code", 255),
         0 if icmp_code is None else 0xFFFF,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TypeAlias
 
-from xfrm_ext.checks import shown
+from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.rtnl import BatchOutcome, Transport, open_byproto
 from xfrm_ext.spd import Spd
@@ -35,11 +35,7 @@ class Session:
         timeout: float | None = 30.0,
         transport: Transport | None = None,
     ) -> None:
-        if timeout is not None and (
-            isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0
-        ):
-            raise ValidationError("Session.timeout", shown(timeout), "is not a positive number of seconds or None")
-        self.timeout = timeout
+        self.timeout = seconds(timeout, "Session.timeout")
         self._transport: Transport = _Shared(_open(netns) if transport is None else transport)
         self.spd = Spd(self)
 
@@ -69,14 +65,15 @@ def _open(netns: NetnsLike | None) -> Transport:
     if netns is None:
         return open_byproto()
     if isinstance(netns, int) and not isinstance(netns, bool):
-        return open_byproto(netns=netns)
-    if not isinstance(netns, (str, os.PathLike)):
+        return open_byproto(netns=integer(netns, "Session.netns", 0x7FFFFFFF))
+    if not isinstance(netns, (str, os.PathLike)) or not os.fspath(netns):
         raise ValidationError("Session.netns", shown(netns), "is not a name, a path or a file descriptor")
-    path = os.fspath(netns)
+    path = os.fsdecode(netns)
     try:
         namespace = os.open(path if "/" in path else f"/run/netns/{path}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        rule = f"is not a network namespace that can be opened: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in it
+        why = error.strerror if isinstance(error, OSError) else error
+        rule = f"is not a network namespace that can be opened: {why}"
         raise ValidationError("Session.netns", shown(netns), rule) from None
     try:
         return open_byproto(netns=namespace)
@@ -121,10 +118,12 @@ class _Shared:
         return self._transport.dump(message, operation, timeout=timeout)
 
     def interface_index(self, name: str) -> int:
-        return self._transport.interface_index(name)
+        with self._lock:
+            return self._transport.interface_index(name)
 
     def open_beside(self) -> Transport:
-        return self._transport.open_beside()
+        with self._lock:
+            return self._transport.open_beside()
 
     def close(self) -> None:
         with self._lock:

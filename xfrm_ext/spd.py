@@ -147,8 +147,10 @@ class Spd:
         Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
         from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
         """
-        check_options(operation, on_error, batch)
-        if isinstance(source, (list, tuple)) and set(map(type, source)) - {Policy}:
+        batch, timeout = check_options(operation, on_error, batch, progress, timeout)
+        if not isinstance(source, Iterable):
+            raise ValidationError("source", shown(source), "is not an iterable of Policy")
+        if isinstance(source, (list, tuple)):
             check_policies(source)
         load = self._load(operation, on_error, batch, progress, timeout)
         load.total = len(source) if isinstance(source, Sized) else None
@@ -171,7 +173,7 @@ class Spd:
         "rollback" wants a file that only adds. The rest is as for `load`. Raises OSError when the file can't
         be read.
         """
-        check_options("add", on_error, batch)
+        batch, timeout = check_options("add", on_error, batch, progress, timeout)
         load = self._load("load", on_error, batch, progress, timeout)
         file = BatchFile(path, self._session._transport.interface_index)
         try:
@@ -205,10 +207,18 @@ def _policy_id(
     security_context: SecurityContext | str | None,
 ) -> PolicyId:
     if isinstance(which, (Policy, PolicyId)):
-        if direction is not None or index:
-            raise ValidationError(
-                "direction", None, f"is that of the {type(which).__name__}, and not given beside it"
-            )
+        for field, value, default in (
+            ("direction", direction, None),
+            ("index", index, 0),
+            ("policy_type", policy_type, PolicyType.MAIN),
+            ("mark", mark, None),
+            ("if_id", if_id, None),
+            ("security_context", security_context, None),
+        ):
+            if value is not default and value != default:
+                raise ValidationError(
+                    field, None, f"is that of the {type(which).__name__}, and not given beside it"
+                )
         return which.id if isinstance(which, Policy) else which
     if which is not None and not isinstance(which, Selector):
         raise ValidationError("which", shown(which), "is not a Policy, PolicyId or Selector")

@@ -24,8 +24,12 @@ def _address_text(value: object, field: str) -> str:
     """The text of an address; "" for None."""
     if value is None:
         return ""
-    if isinstance(value, (str, *_ADDRESSES)) and str(value):
-        return str(value)
+    if isinstance(value, str) and value:
+        return str.__str__(value)  # the text itself, whatever a subclass makes of it
+    if isinstance(value, _ADDRESSES):
+        if "%" not in str(value):
+            return str(value)
+        raise ValidationError(field, shown(value), "has a scope, which no template has")
     raise ValidationError(field, shown(value), "is not an IP address")
 
 
@@ -90,8 +94,10 @@ class Template(Value):
         from_text = _address_text(source, "Template.source")
         to_text = _address_text(destination, "Template.destination")
         number = -1 if family is None else choice(family, "Template.family", _FAMILIES, Family)
-        if number == socket.AF_UNSPEC and from_text == to_text == "0.0.0.0":
-            from_text = to_text = ""  # the texts of a template without addresses, read back
+        if number == socket.AF_UNSPEC:
+            number = -1
+            if from_text == to_text == "0.0.0.0":
+                from_text = to_text = ""  # the texts of a template without addresses, read back
         set_wire(self, wire.template_bytes(from_text, to_text, number, numbers))
 
     def _unpack(self) -> dict[str, Any]:

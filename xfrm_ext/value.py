@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xfrm_ext.constants import Enumeration
+from xfrm_ext.constants import Enumeration, Flags
 
 _Self = TypeVar("_Self", bound="Value")
 
@@ -69,9 +69,20 @@ class Value:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value != field.default:
-                text = repr(value.name.lower()) if isinstance(value, Enumeration) else repr(value)
-                shown.append(f"{field.name}={text}")
+                shown.append(f"{field.name}={_short(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    """A field's value as people write it: names of members, so that the text can be evaluated again."""
+    if isinstance(value, Enumeration) and value.name in type(value).__members__:
+        return repr(value.name.lower())
+    if isinstance(value, Flags):
+        names = [member.name for member in type(value) if member & value]
+        unknown = value & ~sum(type(value))
+        texts = [repr(name.lower()) for name in names if name] + ([str(int(unknown))] if unknown else [])
+        return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return repr(value)
 
 
 set_wire: Callable[[Value, bytes], None] = Value.__dict__["_wire"].__set__

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from xfrm_ext._native import ffi, lib
+from xfrm_ext.checks import shown
 from xfrm_ext.errors import ProtocolError, ValidationError
 
 SELECTOR_SIZE: int = lib.SELECTOR_SIZE
@@ -29,7 +30,7 @@ _pack_policy = lib.policy_pack
 
 _PREFIX_RULES = {
     lib.TEXT_NOT_PREFIX: "is not an IP prefix",
-    lib.TEXT_PREFIX_LENGTH: "has a prefix length or netmask that its address family does not have",
+    lib.TEXT_PREFIX_LENGTH: "has a wrong prefix length or netmask (IPv4: /0 to /32, IPv6: /0 to /128)",
 }
 _HOST_BITS = "has host bits set: the kernel would keep and compare them (strict=False allows it)"
 
@@ -59,7 +60,7 @@ def _encoded(text: str, field: str, rule: str) -> bytes:
     try:
         return text.encode("ascii")
     except UnicodeEncodeError:
-        raise ValidationError(field, repr(text), rule) from None
+        raise ValidationError(field, shown(text), rule) from None
 
 
 # --- selectors ------------------------------------------------------------------------------------------
@@ -90,19 +91,19 @@ def selector_bytes(
 
 def _selector_error(result: int, source: str, destination: str, family: int) -> ValidationError:
     if result == lib.SELECTOR_SOURCE_HOST_BITS:
-        return ValidationError("Selector.source", repr(source), _HOST_BITS)
+        return ValidationError("Selector.source", shown(source), _HOST_BITS)
     if result == lib.SELECTOR_DESTINATION_HOST_BITS:
-        return ValidationError("Selector.destination", repr(destination), _HOST_BITS)
+        return ValidationError("Selector.destination", shown(destination), _HOST_BITS)
     if result == lib.SELECTOR_SOURCE_FAMILY:
-        return ValidationError("Selector.source", repr(source), "is not of the family that was given")
+        return ValidationError("Selector.source", shown(source), "is not of the family that was given")
     if result == lib.SELECTOR_DESTINATION_FAMILY:
         other = "the source" if family < 0 else "the one that was given"
         rule = f"is of another family than {other}"
-        return ValidationError("Selector.destination", repr(destination), rule)
+        return ValidationError("Selector.destination", shown(destination), rule)
     if result > lib.SELECTOR_DESTINATION:
-        return ValidationError("Selector.source", repr(source), _PREFIX_RULES[result - lib.SELECTOR_SOURCE])
+        return ValidationError("Selector.source", shown(source), _PREFIX_RULES[result - lib.SELECTOR_SOURCE])
     rule = _PREFIX_RULES[result - lib.SELECTOR_DESTINATION]
-    return ValidationError("Selector.destination", repr(destination), rule)
+    return ValidationError("Selector.destination", shown(destination), rule)
 
 
 def _selector_fields(view: Any) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def selector_fields(wire: bytes) -> dict[str, Any]:
 
 def protocol_number(name: str) -> int:
     """The number of an IP protocol, by name; -1 if there is none of that name."""
-    text = name.encode("utf-8")
+    text = name.encode("utf-8", "replace")
     return int(lib.text_protocol_number(text, len(text)))
 
 
@@ -147,14 +148,14 @@ def template_bytes(source: str, destination: str, family: int, numbers: dict[str
         view, ffi.from_buffer(wire), from_text, len(from_text), to_text, len(to_text), family
     )
     if result == lib.TEMPLATE_SOURCE:
-        raise ValidationError("Template.source", repr(source), rule)
+        raise ValidationError("Template.source", shown(source), rule)
     if result == lib.TEMPLATE_DESTINATION:
-        raise ValidationError("Template.destination", repr(destination), rule)
+        raise ValidationError("Template.destination", shown(destination), rule)
     if result == lib.TEMPLATE_SOURCE_FAMILY:
-        raise ValidationError("Template.source", repr(source), "is not of the family that was given")
+        raise ValidationError("Template.source", shown(source), "is not of the family that was given")
     if result:
         other = "the source" if family < 0 else "the one that was given"
-        raise ValidationError("Template.destination", repr(destination), f"is of another family than {other}")
+        raise ValidationError("Template.destination", shown(destination), f"is of another family than {other}")
     return bytes(wire)
 
 

@@ -66,9 +66,8 @@ def _policy_request(kind: Message, message: bytes) -> Request:
     if kind == Message.FLUSHPOLICY:
         return Request(kind, None if known.policy_type is None else PolicyType(known.policy_type))
     label, _odd = SecurityContext._from_parts(known.security_context)
-    return Request(
-        kind,
-        PolicyId(
+    try:
+        named = PolicyId(
             None if values["index"] else Selector._from_wire(values["selector"]),
             direction=Direction(values["direction"]),
             index=values["index"],
@@ -76,5 +75,7 @@ def _policy_request(kind: Message, message: bytes) -> Request:
             mark=None if known.mark is None else Mark(*known.mark),
             if_id=known.if_id,
             security_context=label,
-        ),
-    )
+        )
+    except ValidationError as error:
+        raise ProtocolError(f"{kind.name} names a policy that can't be: {error}") from None
+    return Request(kind, named)

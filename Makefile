@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+#
+# One command each. Every target prepares what it needs by itself (scripts/setup).
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+export PYTHON VENV
+
+IN_VENV := $(VENV)/bin/python
+SANITIZE_VENV := .venv-sanitize
+# Not /tmp: the copy must outlive a run, for the sanitizers' reports to name lines that can be read.
+SANITIZE_TREE := $(SANITIZE_VENV)/source
+SANITIZE_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1
+
+# What the compiled extension and the installed metadata are made from.
+BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*)
+
+# Two installs into one virtual environment must not run at once.
+.NOTPARALLEL:
+.PHONY: help demo test test-sanitize bench lint wheels clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12   the Python to make the virtual environment with"
+	@echo "  VENV=folder         the virtual environment ($(VENV))"
+	@echo "  ARGS='...'          more arguments: of the demo, of pytest, of the benchmarks"
+
+demo: $(VENV)/.installed-demo ## Load 100,000 real policies into a private kernel namespace (DEMO_N=all for all).
+	@$(IN_VENV) -m demo.run $(ARGS)
+
+test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
+	$(IN_VENV) -m pytest $(ARGS)
+
+test-sanitize: ## Run the tests with the extension under AddressSanitizer and UBSan.
+	@# A copy of the tree with a virtual environment of its own: the objects of a build with
+	@# sanitizers and those of the normal one must never meet.
+	rm -rf $(SANITIZE_TREE)
+	mkdir -p $(SANITIZE_TREE)
+	tar -cf - --exclude=./.git --exclude='./.venv*' --exclude='./.*_cache' --exclude=./build --exclude=./dist \
+		--exclude='*.so' --exclude='*.egg-info' --exclude=__pycache__ . | tar -xf - -C $(SANITIZE_TREE)
+	CC=gcc CFLAGS='$(SANITIZE_FLAGS)' LDFLAGS='$(SANITIZE_FLAGS)' VENV=$(CURDIR)/$(SANITIZE_VENV)/venv \
+		$(SANITIZE_TREE)/scripts/setup dev
+	cd $(SANITIZE_TREE) && \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Measure against the C floor and ip -batch.
+	$(IN_VENV) benchmarks/run.py $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C under gcc's and clang's warnings.
+	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m mypy
+	@for compiler in gcc clang; do \
+		if command -v $$compiler >/dev/null; then \
+			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc csrc/*.c"; \
+			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc csrc/*.c || exit 1; \
+		else \
+			echo "$$compiler isn't installed: the C is not checked with it"; \
+		fi; \
+	done
+
+wheels: $(VENV)/.installed-dev ## Build the source distribution and the wheel into dist/.
+	$(IN_VENV) -m build
+
+clean: ## Remove what the other targets made, also .venv.
+	rm -rf build dist *.egg-info xfrm_ext/_native*.so .venv .venv-sanitize
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f $(VENV)/.installed-*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed-demo: $(BUILT_FROM)
+	@scripts/setup demo
+
+$(VENV)/.installed-dev: $(BUILT_FROM)
+	@scripts/setup dev
