@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from xfrm_ext import Session
@@ -47,3 +48,8 @@ def session(namespace: int) -> Iterator[Session]:
     """A session on a fresh network namespace."""
     with Session(namespace) as opened:
         yield opened
+
+
+# Slow machines and sanitizers are no errors.
+hypothesis.settings.register_profile("all", deadline=None, max_examples=150)
+hypothesis.settings.load_profile("all")

@@ -29,9 +29,8 @@ def _number(value: object, kind: type[Enumeration] | type[Flags] | None = None) 
     Not a bool, and not the member of another enumeration of ours: Mode.TUNNEL equals Direction.OUT, and is wrong
     for a direction all the same.
     """
-    if kind is None or not isinstance(value, kind):
-        if isinstance(value, (bool, Enumeration, Flags)):
-            return None
+    if isinstance(value, (bool, Enumeration, Flags)) and not (kind is not None and isinstance(value, kind)):
+        return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -54,13 +53,13 @@ def seconds(value: object, field: str, *, zero: bool = False) -> float | None:
     """A number of seconds, None for no limit."""
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, (bool, Enumeration, Flags)):
-        if value > 0 or (zero and value == 0):
-            try:
-                if math.isfinite(value):
-                    return float(value)
-            except OverflowError:  # an int that no float can hold
-                pass
+    number = isinstance(value, (int, float)) and not isinstance(value, (bool, Enumeration, Flags))
+    if number and (value > 0 or (zero and value == 0)):  # type: ignore[operator]
+        try:
+            if math.isfinite(value):  # type: ignore[arg-type]
+                return float(value)  # type: ignore[arg-type]
+        except OverflowError:  # an int that no float can hold
+            pass
     rule = "is not a number of seconds from 0, or None" if zero else "is not a positive number of seconds, or None"
     raise ValidationError(field, shown(value), rule)
 

@@ -127,10 +127,14 @@ def _items(values: object, kind: type, field: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AO' else 'a'} {kind.__name__}"
+
+
 def _instance(value: object, kind: type, field: str) -> Any:
     if isinstance(value, kind):
         return value
-    raise ValidationError(field, shown(value), f"is not a {kind.__name__}")
+    raise ValidationError(field, shown(value), f"is not {_a(kind)}")
 
 
 def _options(

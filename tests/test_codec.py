@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: MIT
+"""Encoding and decoding are inverse, and nothing that arrives can do harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import INDEX, U32, policies, policy_ids, prefixes
+
+from xfrm_ext import (
+    Action,
+    BatchFileError,
+    LifetimeCurrent,
+    Message,
+    Policy,
+    PolicyType,
+    ProtocolError,
+    Request,
+    Selector,
+    Share,
+    SpdInfo,
+    batchfile,
+    wire,
+)
+from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.rtnl import messages
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+@given(policies())
+def test_policies_survive(policy: Policy) -> None:
+    message = encode(policy)
+    again = decode(message)
+    assert again == policy
+    assert fields_of(again) == fields_of(policy)
+    assert hash(again) == hash(policy)
+    # Built from its own fields it is the same, to the byte.
+    assert encode(Policy(**fields_of(again))) == message
+
+
+@given(policies())
+def test_updates_differ_in_the_type_only(policy: Policy) -> None:
+    update, add = encode(Request(Message.UPDPOLICY, policy)), encode(policy)
+    assert update[4:6] == struct.pack("=H", 0x19)
+    assert update[:4] + update[6:] == add[:4] + add[6:]
+    assert decode(update) == policy
+
+
+@given(st.sampled_from([Message.GETPOLICY, Message.DELPOLICY]), policy_ids())
+def test_requests_survive(message: Message, named: Any) -> None:
+    request = Request(message, named)
+    assert decode(encode(request)) == request
+
+
+@pytest.mark.parametrize("body", [None, PolicyType.MAIN, PolicyType.SUB])
+def test_flushes_survive(body: PolicyType | None) -> None:
+    request = Request(Message.FLUSHPOLICY, body)
+    assert decode(encode(request)) == request
+
+
+def test_requests_without_a_body_survive() -> None:
+    for message in (Message.GETPOLICY, Message.GETSPDINFO):
+        assert decode(encode(Request(message))) == Request(message)
+
+
+@given(st.lists(U32, min_size=12, max_size=12))
+def test_spd_info(numbers: list[int]) -> None:
+    bits = [number & 0xFF for number in numbers[8:]]
+    body = struct.pack("=IHH6I", 0, 28, 1, *numbers[:6]) + struct.pack("=HHII", 12, 2, *numbers[6:8])
+    body += struct.pack("=HHBBxx", 6, 3, *bits[:2]) + struct.pack("=HHBBxx", 6, 4, *bits[2:])
+    info = decode(struct.pack("=IHHII", 16 + len(body), 0x24, 0, 7, 7) + body)
+    assert isinstance(info, SpdInfo)
+    assert list(fields_of(info).values()) == [*numbers[:8], *bits]
+    assert info.total == sum(numbers[:3])
+
+
+@given(prefixes(4) | prefixes(6))
+def test_prefixes_are_those_of_ipaddress(network: Any) -> None:
+    selector = Selector(network)
+    assert ipaddress.ip_network(selector.source) == network
+    assert Selector(str(network)) == selector
+    assert Selector(network.with_netmask if network.version == 4 else network) == selector
+
+
+@given(policies(), st.data())
+def test_damage_is_seen_or_harmless(policy: Policy, data: st.DataObject) -> None:
+    """Whatever arrives is refused as a whole, or becomes a value that is whole."""
+    message = bytearray(encode(policy))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(message) - 1))
+        message[place] = data.draw(st.integers(0, 255))
+    message = message[: data.draw(st.integers(0, len(message)) | st.just(len(message)))]
+    check_any(bytes(message))
+
+
+@given(st.binary(max_size=400))
+def test_noise_is_seen_or_harmless(noise: bytes) -> None:
+    check_any(noise)
+    for kind in (0x13, 0x14, 0x15, 0x19, 0x1D, 0x24, 0x25):
+        check_any(struct.pack("=IHHII", 16 + len(noise), kind, 0, 1, 1) + noise)
+
+
+def check_any(message: bytes) -> None:
+    try:
+        value = decode(message)
+    except ProtocolError:
+        return
+    if isinstance(value, Policy):
+        values = fields_of(value)  # reads every field
+        assert decode(encode(value)) == value
+        assert repr(value)
+        assert values["selector"].source
+    elif isinstance(value, Request):
+        assert decode(encode(value)) == value
+
+
+@given(st.lists(policies(), max_size=5), INDEX)
+def test_blocks(many: list[Policy], position: int) -> None:
+    block = b"".join(map(encode, many))
+    assert wire.canonical_policies(block) == [encode(policy) for policy in many]
+    keys = wire.policy_keys(block, len(many))
+    for one, policy in zip(keys, many, strict=True):
+        # Neither priority nor templates are part of what tells policies apart.
+        other = dataclasses.replace(policy, priority=position, templates=(), index=0, action=Action.BLOCK)
+        assert wire.policy_keys(encode(other), 1) == [one]
+    cut = position % (len(block) + 1)
+    if cut and cut not in {sum(map(len, wire.canonical_policies(block)[:n])) for n in range(len(many) + 1)}:
+        with pytest.raises(ProtocolError):
+            wire.canonical_policies(block[:cut])
+
+
+# --- batch files --------------------------------------------------------------------------------------------
+
+
+LIMITS = [f"{kind}-{end}" for kind in ("byte", "packet", "time", "time-use") for end in ("soft", "hard")]
+
+
+def line_of(policy: Policy) -> str:
+    """A policy as `ip xfrm` would be told, where it can be."""
+    selector = policy.selector
+    words = ["policy add src", selector.source, "dst", selector.destination, "dir", policy.direction.name.lower()]
+    words += ["action", policy.action.name.lower(), "priority", str(policy.priority), "index", hex(policy.index)]
+    if selector.protocol:
+        words += ["proto", str(selector.protocol)]
+    if selector.interface:
+        words += ["dev", "lo"]
+    if policy.policy_type:
+        words += ["ptype sub"]
+    for name, flag in (("localok", 1), ("icmp", 2), ("cpu_acquire", 4)):
+        if policy.flags & flag:
+            words += ["flag", name]
+    if policy.mark is not None:
+        words += ["mark", hex(policy.mark.value), "mask", str(policy.mark.mask)]
+    if policy.if_id is not None:
+        words += ["if_id", str(policy.if_id)]
+    for name, number in zip(LIMITS, fields_of(policy.lifetime).values(), strict=True):
+        words += ["limit", name, str(number)]
+    for template in policy.templates:
+        words += ["tmpl src", template.source, "dst", template.destination]
+        words += ["proto", template.protocol.name.lower().replace("_", "-"), "spi", hex(template.spi)]
+        words += ["mode", template.mode.name.lower(), "reqid", str(template.reqid)]
+        words += ["level", template.level.name.lower()]
+    return " ".join(words)
+
+
+def expressible(policy: Policy) -> Policy:
+    """The policy without what a line has no words for."""
+    selector = Selector(
+        policy.selector.source,
+        policy.selector.destination,
+        protocol=policy.selector.protocol,
+        interface=1 if policy.selector.interface else 0,
+    )
+    plain = [
+        dataclasses.replace(template, share=Share.ANY, aalgos=2**32 - 1, ealgos=2**32 - 1, calgos=2**32 - 1)
+        for template in policy.templates
+    ]
+    return dataclasses.replace(
+        policy,
+        selector=selector,
+        templates=tuple(plain),
+        share=Share.ANY,
+        current=LifetimeCurrent(),
+        security_context=None,
+        offload=None,
+        attributes=(),
+    )
+
+
+def parsed(text: bytes, folder: Path, most: int = 256) -> list[batchfile.Block | BatchFileError]:
+    path = folder / f"lines-{os.getpid()}"
+    path.write_bytes(text)
+    file = batchfile.BatchFile(path, lambda name: 1 if name == "lo" else 0)
+    try:
+        return list(file.parse(most))
+    finally:
+        file.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lines")
+
+
+@given(policy=policies().map(expressible))
+def test_lines_say_the_same_as_objects(policy: Policy, folder: Path) -> None:
+    [block] = parsed(line_of(policy).encode(), folder)
+    assert isinstance(block, batchfile.Block), block
+    assert block.messages.hex() == encode(policy).hex()
+
+
+@given(text=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+def test_any_text_gives_messages_or_errors(text: bytes, folder: Path) -> None:
+    for part in parsed(text, folder):
+        assert part.reason if isinstance(part, BatchFileError) else part.count == 1
+
+
+WORDS = (
+    b"xfrm policy add update delete flush src dst dir in out fwd tmpl proto esp mode tunnel 10.0.0.0/8 ::1 "
+    b"reqid 1 mark mask 0x10 index 8 priority limit byte-soft if_id flag icmp ctx 'a b' dev lo ptype sub # \\\n \n "
+    b"sport 80 tcp type key gre action block level use spi offload packet"
+).split(b" ")
+
+
+@given(words=st.lists(st.sampled_from(WORDS), max_size=40))
+def test_any_words_give_messages_or_errors(words: list[bytes], folder: Path) -> None:
+    for part in parsed(b" ".join(words), folder):
+        if isinstance(part, batchfile.Block):
+            for message in messages(bytes(part.messages)):
+                check_any(message)
+            assert part.count == len(part.lines or [])
+
+
+TEXT = b"""# a comment
+xfrm policy add dir in
+
+policy add src 10.0.0.0/8 dst 11.0.0.0/8 \\
+    dir out  priority 5 \\
+    tmpl src 1.2.3.4 dst 1.2.3.5 proto esp mode tunnel   # and another
+policy add src 12.0.0.0/8 dir sideways
+x p d dir out ctx 'a label' src 10.0.0.0/8\r
+policy add dir fwd src "2001:db8::/32"
+policy flush ptype sub"""
+
+
+@pytest.mark.parametrize("most", [1, 2, 256])
+def test_pieces_make_no_difference(most: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the text is cut for reading, the same comes out."""
+
+    def everything() -> list[object]:
+        found: list[object] = []
+        for part in parsed(TEXT, folder, most):
+            if isinstance(part, BatchFileError):
+                found.append((part.line, part.reason))
+            else:
+                found += zip(part.lines or [], wire.message_types(part.messages), strict=True)
+        return found
+
+    whole = everything()
+    assert whole == [
+        (2, Message.NEWPOLICY),
+        (4, Message.NEWPOLICY),
+        (7, "dir: 'sideways' is not in, out or fwd"),
+        (8, Message.DELPOLICY),
+        (9, Message.NEWPOLICY),
+        (10, Message.FLUSHPOLICY),
+    ]
+    for size in range(1, len(TEXT) + 2):
+        monkeypatch.setattr(batchfile, "_PIECE", size)
+        assert everything() == whole
+
+
+def test_no_text(folder: Path) -> None:
+    for text in (b"", b"\n", b"# nothing", b" \t\r\n\n", b"\\\n\n"):
+        assert parsed(text, folder) == []
+
+
+def test_long_lines(folder: Path) -> None:
+    [error] = parsed(b"policy add dir in " + b"x" * 3_000_000, folder)
+    assert isinstance(error, BatchFileError)
+    assert error.reason == f"policy: '{'x' * 64}...' is not known here"
+    [error] = parsed(b"policy add dir in\\\n" * 2000 + b"\n", folder)
+    assert isinstance(error, BatchFileError)
+    assert error.reason == "line: longer than 16384 bytes with its continuations"
+    [error] = parsed(b"policy add dir in " + b"src ::/0 " * 200, folder)
+    assert isinstance(error, BatchFileError)
+    assert error.reason == "line: more than 256 words"
