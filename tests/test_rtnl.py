@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -1024,14 +1023,13 @@ def test_no_descriptor_leaks(namespace: int) -> None:
 
 
 def test_a_forgotten_handle_is_closed(namespace: int) -> None:
+    """In C: a signal handler that ran in a __del__ of Python's could raise, and it would be lost."""
     before = open_descriptors()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(10):
-            open_byproto(netns=namespace)
-        gc.collect()
+    for _ in range(10):
+        open_byproto(netns=namespace)
+    gc.collect()
     assert open_descriptors() == before
-    assert [one.category for one in caught] == [ResourceWarning] * 10
+    assert not hasattr(Handle, "__del__")
 
 
 def test_no_descriptor_leaks_from_a_failed_open(namespace: int, tmp_path: os.PathLike[str]) -> None:

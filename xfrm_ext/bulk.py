@@ -236,6 +236,8 @@ class Load:
         try:
             for block in blocks:
                 cause = self._bad_line(block) if isinstance(block, BatchFileError) else self._send(block)
+                if isinstance(block, Block) and not block.messages:
+                    continue  # the source failed, and raises next: no time for a callback
                 if self._progress is not None:
                     self._progress(self.result.taken, self.total)
                 if cause is not None and self._ends(cause):
@@ -388,7 +390,8 @@ def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) ->
             check_policies(chunk, taken)
             block = bytearray().join([policy._wire for policy in chunk])
         except BaseException:
-            yield Block(bytearray(), len(chunk), None)
+            if chunk:
+                yield Block(bytearray(), len(chunk), None)
             raise
         if not chunk:
             return

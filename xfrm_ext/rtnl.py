@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -116,8 +115,10 @@ class Handle:
     """A netlink socket. Made by ``open_byproto``; a context manager; ``close`` may be called twice."""
 
     def __init__(self, groups: int = 0, protocol: int = NETLINK_XFRM, netns: int | None = None) -> None:
+        # A forgotten handle is closed in C. In a __del__ written in Python a signal handler may run, and what it
+        # raises, KeyboardInterrupt for one, would be lost.
+        native = ffi.gc(ffi.new("struct rtnl_handle *", {"fd": -1}), lib.rtnl_close)
         self._native: Any = None
-        native = ffi.new("struct rtnl_handle *")
         if netns is None:
             code = lib.rtnl_open_byproto(native, groups, protocol)
         else:
@@ -140,11 +141,6 @@ class Handle:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_native", None) is not None:
-            self.close()  # first: the warning may be raised
-            warnings.warn("a netlink socket was not closed", ResourceWarning, source=self, stacklevel=2)
 
     def _open(self) -> Any:
         if self._native is None:
