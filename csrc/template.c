@@ -37,8 +37,8 @@ void template_resolve_families(uint8_t *wire, uint32_t count, uint16_t selector_
 	}
 }
 
-int template_pack(const struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
-		  const char *destination, size_t destination_length, int family)
+int template_pack(uint8_t *wire, const char *source, size_t source_length, const char *destination,
+		  size_t destination_length, int family, uint32_t spi, uint32_t reqid, uint32_t codes)
 {
 	struct text_prefix from, to;
 	struct xfrm_user_tmpl tmpl;
@@ -52,17 +52,22 @@ int template_pack(const struct template_view *view, uint8_t *wire, const char *s
 	err = template_set_addresses(&tmpl, source_length ? &from : NULL, destination_length ? &to : NULL, family);
 	if (err)
 		return err;
-	tmpl.id.spi = htonl(view->spi);
-	tmpl.id.proto = view->protocol;
-	tmpl.reqid = view->reqid;
-	tmpl.mode = view->mode;
-	tmpl.share = view->share;
-	tmpl.optional = view->optional;
-	tmpl.aalgos = view->aalgos;
-	tmpl.ealgos = view->ealgos;
-	tmpl.calgos = view->calgos;
+	tmpl.id.spi = htonl(spi);
+	tmpl.id.proto = (uint8_t)codes;
+	tmpl.reqid = reqid;
+	tmpl.mode = (uint8_t)(codes >> TEMPLATE_MODE_SHIFT);
+	tmpl.optional = (uint8_t)(codes >> TEMPLATE_OPTIONAL_SHIFT);
+	tmpl.share = (uint8_t)(codes >> TEMPLATE_SHARE_SHIFT);
+	tmpl.aalgos = tmpl.ealgos = tmpl.calgos = UINT32_MAX;
 	memcpy(wire, &tmpl, sizeof(tmpl));
 	return 0;
+}
+
+void template_set_masks(uint8_t *wire, uint32_t aalgos, uint32_t ealgos, uint32_t calgos)
+{
+	memcpy(wire + offsetof(struct xfrm_user_tmpl, aalgos), &aalgos, sizeof(aalgos));
+	memcpy(wire + offsetof(struct xfrm_user_tmpl, ealgos), &ealgos, sizeof(ealgos));
+	memcpy(wire + offsetof(struct xfrm_user_tmpl, calgos), &calgos, sizeof(calgos));
 }
 
 void template_unpack(struct template_view *view, const uint8_t *wire)

@@ -29,11 +29,17 @@ enum template_error {
 	TEMPLATE_DESTINATION_FAMILY = -19,
 };
 
-/* Writes TEMPLATE_SIZE bytes at `wire` from the view's numbers and the two texts (length 0: any).
- * `family` -1: that of the texts, AF_UNSPEC when both are any.
+/* Protocol, mode, optional and share in one number: each argument of a call from Python costs. */
+enum { TEMPLATE_MODE_SHIFT = 8, TEMPLATE_OPTIONAL_SHIFT = 16, TEMPLATE_SHARE_SHIFT = 24 };
+
+/* Writes TEMPLATE_SIZE bytes at `wire` from two texts (length 0: any) and numbers in host order; all algorithms
+ * are allowed. `family` -1: that of the texts, AF_UNSPEC when both are any.
  * Returns 0 or an enum template_error. */
-int template_pack(const struct template_view *view, uint8_t *wire, const char *source, size_t source_length,
-		  const char *destination, size_t destination_length, int family);
+int template_pack(uint8_t *wire, const char *source, size_t source_length, const char *destination,
+		  size_t destination_length, int family, uint32_t spi, uint32_t reqid, uint32_t codes);
+
+/* Sets the masks of allowed algorithms in the TEMPLATE_SIZE bytes at `wire`. */
+void template_set_masks(uint8_t *wire, uint32_t aalgos, uint32_t ealgos, uint32_t calgos);
 
 /* Fills `view` from the TEMPLATE_SIZE bytes at `wire`. */
 void template_unpack(struct template_view *view, const uint8_t *wire);

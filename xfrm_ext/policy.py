@@ -122,7 +122,9 @@ def _encoded_attributes(attributes: Iterable[Attribute]) -> bytes:
 
 def _items(values: object, kind: type, field: str) -> tuple[Any, ...]:
     """What an iterable yields. Errors of the iterable itself go through."""
-    if not isinstance(values, Iterable) or isinstance(values, (str, bytes)):
+    if values.__class__ is tuple:
+        return values
+    if not isinstance(values, (list, Iterable)) or isinstance(values, (str, bytes)):
         raise ValidationError(field, shown(values), f"is not an iterable of {kind.__name__}")
     return tuple(values)
 

@@ -18,6 +18,7 @@ _PROTOCOLS = choices(Protocol)
 _MODES = choices(Mode)
 _LEVELS = choices(Level)
 _SHARES = choices(Share)
+_REQUIRED, _ANY = Level.REQUIRED, Share.ANY
 
 
 def _address_text(value: object, field: str) -> str:
@@ -80,17 +81,6 @@ class Template(Value):
         calgos: int = 0xFFFFFFFF,
     ) -> None:
         """Raises ValidationError."""
-        numbers = {
-            "protocol": choice(protocol, "Template.protocol", _PROTOCOLS, Protocol),
-            "spi": integer(spi, "Template.spi", 0xFFFFFFFF),
-            "reqid": integer(reqid, "Template.reqid", 0xFFFFFFFF),
-            "mode": choice(mode, "Template.mode", _MODES, Mode),
-            "optional": choice(level, "Template.level", _LEVELS, Level),
-            "share": choice(share, "Template.share", _SHARES, Share),
-            "aalgos": integer(aalgos, "Template.aalgos", 0xFFFFFFFF),
-            "ealgos": integer(ealgos, "Template.ealgos", 0xFFFFFFFF),
-            "calgos": integer(calgos, "Template.calgos", 0xFFFFFFFF),
-        }
         from_text = _address_text(source, "Template.source")
         to_text = _address_text(destination, "Template.destination")
         number = -1 if family is None else choice(family, "Template.family", _FAMILIES, Family)
@@ -98,7 +88,28 @@ class Template(Value):
             number = -1
             if from_text == to_text == "0.0.0.0":
                 from_text = to_text = ""  # the texts of a template without addresses, read back
-        set_wire(self, wire.template_bytes(from_text, to_text, number, numbers))
+        masks = (aalgos, ealgos, calgos)
+        if masks != wire.ALL_ALGORITHMS:
+            masks = (
+                integer(aalgos, "Template.aalgos", 0xFFFFFFFF),
+                integer(ealgos, "Template.ealgos", 0xFFFFFFFF),
+                integer(calgos, "Template.calgos", 0xFFFFFFFF),
+            )
+        set_wire(
+            self,
+            wire.template_bytes(
+                from_text,
+                to_text,
+                number,
+                integer(spi, "Template.spi", 0xFFFFFFFF),
+                integer(reqid, "Template.reqid", 0xFFFFFFFF),
+                choice(protocol, "Template.protocol", _PROTOCOLS, Protocol)
+                | choice(mode, "Template.mode", _MODES, Mode) << 8
+                | (0 if level is _REQUIRED else choice(level, "Template.level", _LEVELS, Level) << 16)
+                | (0 if share is _ANY else choice(share, "Template.share", _SHARES, Share) << 24),
+                masks,
+            ),
+        )
 
     def _unpack(self) -> dict[str, Any]:
         values = wire.template_fields(self._wire)

@@ -27,6 +27,8 @@ _UINT32S = ffi.typeof("uint32_t[]")
 _OPTIONS = ffi.typeof("struct policy_options *")
 _pack_selector = lib.selector_pack
 _pack_policy = lib.policy_pack
+_pack_template = lib.template_pack
+ALL_ALGORITHMS = (0xFFFFFFFF,) * 3
 
 _PREFIX_RULES = {
     lib.TEXT_NOT_PREFIX: "is not an IP prefix",
@@ -137,26 +139,30 @@ def protocol_number(name: str) -> int:
 # --- templates ------------------------------------------------------------------------------------------
 
 
-def template_bytes(source: str, destination: str, family: int, numbers: dict[str, int]) -> bytes:
-    """struct xfrm_user_tmpl. Empty texts mean any, family -1 that of the texts. Numbers are in range."""
+def template_bytes(
+    source: str, destination: str, family: int, spi: int, reqid: int, codes: int, masks: tuple[int, int, int]
+) -> bytes:
+    """struct xfrm_user_tmpl. Empty texts mean any, family -1 that of the texts. Numbers are in range.
+
+    `codes`: protocol, mode, level and share, 8 bits each, from the lowest.
+    """
     rule = "is not an IP address"
     from_text = _encoded(source, "Template.source", rule)
     to_text = _encoded(destination, "Template.destination", rule)
-    view = ffi.new("struct template_view *", numbers)
-    wire = bytearray(TEMPLATE_SIZE)
-    result = lib.template_pack(
-        view, ffi.from_buffer(wire), from_text, len(from_text), to_text, len(to_text), family
-    )
+    wire = _new_unset(_BYTES, TEMPLATE_SIZE)
+    result = _pack_template(wire, from_text, len(from_text), to_text, len(to_text), family, spi, reqid, codes)
+    if not result:
+        if masks != ALL_ALGORITHMS:
+            lib.template_set_masks(wire, *masks)
+        return _taken(wire, TEMPLATE_SIZE)
     if result == lib.TEMPLATE_SOURCE:
         raise ValidationError("Template.source", shown(source), rule)
     if result == lib.TEMPLATE_DESTINATION:
         raise ValidationError("Template.destination", shown(destination), rule)
     if result == lib.TEMPLATE_SOURCE_FAMILY:
         raise ValidationError("Template.source", shown(source), "is not of the family that was given")
-    if result:
-        other = "the source" if family < 0 else "the one that was given"
-        raise ValidationError("Template.destination", shown(destination), f"is of another family than {other}")
-    return bytes(wire)
+    other = "the source" if family < 0 else "the one that was given"
+    raise ValidationError("Template.destination", shown(destination), f"is of another family than {other}")
 
 
 def template_fields(wire: bytes) -> dict[str, Any]:
