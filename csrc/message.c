@@ -67,6 +67,7 @@ int attribute_next(const uint8_t *data, size_t length, size_t *position, struct 
 	memcpy(&header, data + *position, sizeof(header));
 	if (header.nla_len < sizeof(header) || header.nla_len > left)
 		return -EBADMSG;
+	attribute->raw_type = header.nla_type;
 	attribute->type = header.nla_type & NLA_TYPE_MASK;
 	attribute->size = (uint16_t)(header.nla_len - NLA_HDRLEN);
 	attribute->payload = data + *position + NLA_HDRLEN;

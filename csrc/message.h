@@ -33,6 +33,7 @@ int message_end(struct message *message);
 /* One attribute found by attribute_next. `payload` points into the message. */
 struct attribute {
 	uint16_t type; /* without NLA_F_NESTED and NLA_F_NET_BYTEORDER */
+	uint16_t raw_type; /* with them */
 	uint16_t size; /* of the payload */
 	const uint8_t *payload;
 };

@@ -104,7 +104,7 @@ int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint
 		place = message_reserve(&message, XFRMA_TMPL, (size_t)template_count * TEMPLATE_SIZE);
 		if (place) {
 			memcpy(place, templates, (size_t)template_count * TEMPLATE_SIZE);
-			template_resolve_families(place, template_count, info.sel.family);
+			template_normalise(place, template_count, info.sel.family);
 		}
 	}
 	if (options) {
@@ -317,7 +317,7 @@ int policy_unknown_next(const uint8_t *data, size_t length, size_t *position, ui
 	while ((err = attribute_next(data, end, position, &attribute)) > 0) {
 		if (read_known(&ignored, &attribute))
 			continue;
-		*type = attribute.type;
+		*type = attribute.raw_type;
 		*payload = attribute.payload;
 		*size = attribute.size;
 		return 1;

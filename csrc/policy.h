@@ -74,7 +74,7 @@ int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type);
  * interface index, count as unknown; of two of a kind the last wins, as in the kernel. */
 int policy_unpack(struct policy_view *view, const uint8_t *data, size_t length);
 
-/* The next attribute that policy_unpack counted as unknown, behind *position (0 at first).
+/* The next attribute that policy_unpack counted as unknown, behind *position (0 at first); its type with flags.
  * Returns 1 and sets type, payload and size; 0 at the end. */
 int policy_unknown_next(const uint8_t *data, size_t length, size_t *position, uint16_t *type, const uint8_t **payload,
 			size_t *size);

@@ -162,16 +162,28 @@ int rtnl_interface_index(const struct rtnl_handle *handle, const char *name)
 
 /* --- waiting, sending, receiving ----------------------------------------------------------------------- */
 
+/* Nanoseconds until a deadline. */
+static int64_t time_left(int64_t deadline)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return deadline - ((int64_t)now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec);
+}
+
+static int is_past(int64_t deadline)
+{
+	return deadline >= 0 && time_left(deadline) <= 0;
+}
+
 static int wait_readable(int fd, int64_t deadline)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	struct timespec now;
 	int64_t left = -1;
 	int ready;
 
 	if (deadline >= 0) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = deadline - ((int64_t)now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec);
+		left = time_left(deadline);
 		if (left <= 0)
 			return -ETIMEDOUT;
 		left = (left + NS_PER_MS - 1) / NS_PER_MS; /* rounded up: never a busy loop before the deadline */
@@ -213,8 +225,11 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int6
 				handle->overrun = 1;
 			return err;
 		}
-		if (message.msg_namelen != sizeof(sender) || sender.nl_pid != 0)
+		if (message.msg_namelen != sizeof(sender) || sender.nl_pid != 0) {
+			if (is_past(deadline)) /* others can't keep us from it by writing to us */
+				return -ETIMEDOUT;
 			continue;
+		}
 		return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)size;
 	}
 }
@@ -481,6 +496,7 @@ static int file_replies(struct rtnl_handle *handle, struct rtnl_batch *batch, si
 
 int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_t deadline)
 {
+	size_t size;
 	int err;
 
 	if (!batch->count)
@@ -494,8 +510,11 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
 	for (;;) {
 		while (batch->acked < batch->sent) {
 			err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, deadline);
-			if (err >= 0)
-				err = file_replies(handle, batch, (size_t)err);
+			if (err < 0)
+				return err;
+			size = (size_t)err;
+			err = file_replies(handle, batch, size);
+			explicit_bzero(handle->receive, size); /* old kernels echo requests, and these may hold keys */
 			if (err < 0)
 				return err;
 		}

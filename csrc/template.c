@@ -5,6 +5,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { /* where the structure has padding */
+	PROTO_END = offsetof(struct xfrm_user_tmpl, id.proto) + 1,
+	FAMILY_END = offsetof(struct xfrm_user_tmpl, family) + 2,
+	OPTIONAL_END = offsetof(struct xfrm_user_tmpl, optional) + 1,
+};
 _Static_assert(TEMPLATE_SIZE == sizeof(struct xfrm_user_tmpl), "TEMPLATE_SIZE");
 
 int template_set_addresses(struct xfrm_user_tmpl *tmpl, const struct text_prefix *source,
@@ -24,11 +29,14 @@ int template_set_addresses(struct xfrm_user_tmpl *tmpl, const struct text_prefix
 	return 0;
 }
 
-void template_resolve_families(uint8_t *wire, uint32_t count, uint16_t selector_family)
+void template_normalise(uint8_t *wire, uint32_t count, uint16_t selector_family)
 {
 	uint16_t family, before = selector_family;
 
 	for (; count--; wire += TEMPLATE_SIZE, before = family) {
+		memset(wire + PROTO_END, 0, 3);
+		memset(wire + FAMILY_END, 0, 2);
+		wire[OPTIONAL_END] = 0;
 		memcpy(&family, wire + offsetof(struct xfrm_user_tmpl, family), sizeof(family));
 		if (family != AF_UNSPEC)
 			continue;

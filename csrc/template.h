@@ -49,8 +49,8 @@ void template_unpack(struct template_view *view, const uint8_t *wire);
 int template_set_addresses(struct xfrm_user_tmpl *tmpl, const struct text_prefix *source,
 			   const struct text_prefix *destination, int family);
 
-/* Gives each of the `count` templates at `wire` that has no family that of the packet it sees: the one that the
- * template before it makes, or the selector's. */
-void template_resolve_families(uint8_t *wire, uint32_t count, uint16_t selector_family);
+/* Zeroes the padding of the `count` templates at `wire`, and gives each that has no family that of the packet it
+ * sees: the one that the template before it makes, or the selector's. */
+void template_normalise(uint8_t *wire, uint32_t count, uint16_t selector_family);
 
 #endif

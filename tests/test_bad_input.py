@@ -145,7 +145,7 @@ VALUES = [
     ('Offload("nosuch0")', "Offload.interface: 'nosuch0' is not an interface"),
     ('Offload(1, flags="crypto")', "Offload.flags: 'crypto' is not one of ipv6, inbound, packet"),
     ("Offload(1, flags=256)", "Offload.flags: 256 is not an integer from 0 to 255"),
-    ('Attribute(0x4000, b"")', "Attribute.type: 16384 is not an integer from 0 to 16383"),
+    ('Attribute(0x10000, b"")', "Attribute.type: 65536 is not an integer from 0 to 65535"),
     ('Attribute(60, "text")', "Attribute.payload: 'text' is not bytes, at most 65531 of them"),
     ('Policy(direction="sideways")', "Policy.direction: 'sideways' is not one of in, out, fwd"),
     ("Policy(direction=None)", "Policy.direction: None is not one of in, out, fwd"),

@@ -31,6 +31,7 @@ from xfrm_ext.constants import (
 from xfrm_ext.errors import (
     AlreadyExists,
     BatchFileError,
+    BusyError,
     ClosedError,
     KernelError,
     LoadError,
@@ -60,6 +61,7 @@ __all__ = [
     "Attribute",
     "AttributeType",
     "BatchFileError",
+    "BusyError",
     "ClosedError",
     "Direction",
     "Family",

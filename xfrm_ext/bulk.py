@@ -123,6 +123,8 @@ class LoadResult:
     """Applied, and removed again since the load failed."""
     taken: int = 0
     """Items taken from the source."""
+    rollback_error: XfrmError | None = None
+    """What kept a rollback from finishing. ``applied`` and ``unknown`` say what it left."""
 
     def summary(self) -> str:
         """The counts, for people."""
@@ -189,6 +191,22 @@ class _Pacer:
         return grown
 
 
+_ROLLBACK_TIMEOUT = 30.0  # seconds, for each wait
+
+
+def _indices(items: Iterable[int]) -> Indices:
+    return Indices(range(item, item + 1) for item in sorted(items))
+
+
+def _without_outcome(error: int, operation: str) -> XfrmError:
+    """The exception for a batch that ended with items whose outcome is not known."""
+    if error == errno.ETIMEDOUT:
+        return ReplyTimeout(f"{operation}: the time is up")
+    if error == errno.ENOBUFS:
+        return RepliesLost(f"{operation}: the receive buffer overflowed, replies were lost")
+    return kernel_error(error, operation)
+
+
 @dataclass(slots=True)
 class _Pending:
     """A block on its way: what is needed to file what becomes of it."""
@@ -217,7 +235,9 @@ class Load:
         batch: int,
         progress: Progress | None,
         timeout: float | None,
+        wait: float | None,
     ) -> None:
+        """`timeout` is for the whole load, `wait` for each wait; both in seconds."""
         self.result = LoadResult(operation)
         self.total: int | None = None
         self._transport = transport
@@ -226,6 +246,7 @@ class Load:
         self._batch = batch
         self._progress = progress
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._wait = wait
         self._added: dict[bytes, int] = {}
         """For a rollback: the item that each policy which this load added came from, by its key."""
         self._pending: _Pending | None = None
@@ -245,12 +266,12 @@ class Load:
             else:
                 cause = None
             if cause is not None and self._on_error == "rollback":
-                self._roll_back()
+                self._try_roll_back()
         except BaseException as error:
             try:
                 self._settle()
                 if self._on_error == "rollback":
-                    self._roll_back()
+                    self._try_roll_back()
             finally:
                 error.load_result = self.result  # type: ignore[attr-defined]
             raise
@@ -294,17 +315,12 @@ class Load:
                 per_send=self._batch,
                 stop_on_error=self._on_error != "collect",
                 outcome=pending.outcome,
-                timeout=left,
+                timeout=self._wait if left is None else left if self._wait is None else min(left, self._wait),
             )
         finally:
             failures = self._settle()
-        error = pending.outcome.error
-        if error == errno.ETIMEDOUT:
-            return ReplyTimeout(f"{result.operation}: the time is up")
-        if error == errno.ENOBUFS:
-            return RepliesLost(f"{result.operation}: the receive buffer overflowed, replies were lost")
-        if error:
-            return kernel_error(error, result.operation)
+        if pending.outcome.error:
+            return _without_outcome(pending.outcome.error, result.operation)
         return failures[0] if failures else None
 
     def _settle(self) -> list[KernelError]:
@@ -346,6 +362,14 @@ class Load:
         self.result.applied._append(range(first + start, first + middle))
         self.result.unknown._append(range(first + middle, first + stop))
 
+    def _try_roll_back(self) -> None:
+        """Rolls back; what keeps it from that is noted, and does not replace what ended the load."""
+        self.result.rollback_error = None
+        try:
+            self._roll_back()
+        except XfrmError as error:
+            self.result.rollback_error = error
+
     def _roll_back(self) -> None:
         """Removes what this load added: by index, since by selector each could cost a walk of the whole SPD.
 
@@ -353,26 +377,43 @@ class Load:
         """
         if not self._added:
             return
-        beside = self._transport.open_beside()
+        left, unsure = set(self._added.values()), set[int]()
         try:
-            ours = [(part, item) for part, item in self._ours(beside)]
+            beside = self._transport.open_beside()
+            try:
+                ours = list(self._ours(beside))
+            finally:
+                beside.close()
+            left = {item for _, item in ours}
+            for start in range(0, len(ours), self._batch):
+                self._delete(ours[start : start + self._batch], left, unsure)
         finally:
-            beside.close()
-        left: list[int] = []
-        for start in range(0, len(ours), self._batch):
-            part = ours[start : start + self._batch]
-            block = wire.delete_messages(b"".join([message for message, _ in part]), len(part), by_index=True)
-            outcome = BatchOutcome()
-            self._transport.talk_batch(block, len(part), per_send=self._batch, outcome=outcome, timeout=30)
-            left += [item for _, item in part[outcome.acked :]]
-            left += [part[bad.index][1] for bad in outcome.failures if bad.errno != errno.ENOENT]
-        result, kept = self.result, set(left)
-        result.rolled_back = Indices(range(i, i + 1) for i in self._added.values() if i not in kept)
-        result.applied = Indices(range(i, i + 1) for i in sorted(kept))
+            result, added = self.result, set(self._added.values())
+            unsure.update(item for item in result.unknown if item not in added)
+            result.rolled_back = _indices(added - left)
+            result.applied = _indices(left - unsure)
+            result.unknown = _indices(unsure)
+
+    def _delete(self, part: list[tuple[bytes, int]], left: set[int], unsure: set[int]) -> None:
+        """Deletes policies by index: their items leave `left`, or enter `unsure`."""
+        operation = f"{self.result.operation}: rollback"
+        block = wire.delete_messages(b"".join([message for message, _ in part]), len(part), by_index=True)
+        outcome = BatchOutcome()
+        try:
+            self._transport.talk_batch(
+                block, len(part), per_send=self._batch, outcome=outcome, timeout=_ROLLBACK_TIMEOUT
+            )
+        finally:
+            outcome.settle()
+            refused = {part[bad.index][1] for bad in outcome.failures if bad.errno != errno.ENOENT}
+            left.difference_update({item for _, item in part[: outcome.acked]} - refused)
+            unsure.update(item for _, item in part[outcome.acked : outcome.sent])
+        if outcome.error:
+            raise _without_outcome(outcome.error, operation)
 
     def _ours(self, beside: Transport) -> Iterator[tuple[bytes, int]]:
         operation = f"{self.result.operation}: rollback"
-        for datagram in beside.dump(wire.policy_dump_request(), operation, timeout=30):
+        for datagram in beside.dump(wire.policy_dump_request(), operation, timeout=_ROLLBACK_TIMEOUT):
             parts = list(messages(datagram))
             for message, key in zip(parts, wire.policy_keys(datagram, len(parts)), strict=True):
                 if key in self._added:

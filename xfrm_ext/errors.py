@@ -13,6 +13,7 @@
     ├── ReplyTimeout (TimeoutError)       no reply before the deadline: the outcome is unknown
     ├── RepliesLost                       the kernel dropped replies (ENOBUFS): the outcome is unknown
     ├── ProtocolError                     a message from the kernel makes no sense
+    ├── BusyError                         a signal handler used a session that its thread was using
     ├── ClosedError                       the session is closed, or belongs to the parent of a fork
     └── LoadError                         a bulk load ended early; .result says what was applied
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyExists",
     "BatchFileError",
+    "BusyError",
     "ClosedError",
     "KernelError",
     "LoadError",
@@ -149,6 +151,13 @@ class ProtocolError(XfrmError):
 
 class ClosedError(XfrmError):
     """The session is closed, or it was opened before a fork by the parent process."""
+
+
+class BusyError(XfrmError):
+    """A signal handler used a session in the middle of an exchange that its own thread has with the kernel.
+
+    (``close`` may be called there: it takes effect when the exchange is over.)
+    """
 
 
 class LoadError(XfrmError):

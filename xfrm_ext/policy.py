@@ -104,7 +104,7 @@ class Attribute:
     payload: bytes
 
     def __post_init__(self) -> None:
-        kind = integer(self.type, "Attribute.type", 0x3FFF, kind=AttributeType)
+        kind = integer(self.type, "Attribute.type", 0xFFFF, kind=AttributeType)
         object.__setattr__(self, "type", AttributeType(kind))
         if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
             raise ValidationError("Attribute.payload", shown(self.payload), "is not bytes, at most 65531 of them")

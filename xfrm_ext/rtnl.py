@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from xfrm_ext.errors import (
     ProtocolError,
     RepliesLost,
     ReplyTimeout,
+    ValidationError,
     XfrmError,
     kernel_error,
 )
@@ -182,11 +184,12 @@ class Handle:
         """Another socket in the same network namespace, whichever one the calling thread is in."""
         native = self._open()
         namespace = lib.rtnl_netns(native)
-        if namespace < 0:  # without CAP_NET_ADMIN the kernel does not tell, and XFRM would not answer
-            return Handle(0, native.protocol)
+        if namespace < 0:  # never in another one by guess: without CAP_NET_ADMIN XFRM would not answer anyway
+            raise kernel_error(-namespace, "find the session's network namespace")
         try:
-            here, there = os.stat("/proc/thread-self/ns/net"), os.fstat(namespace)
-            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            here = _thread_namespace()
+            there = os.fstat(namespace)
+            if here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
                 return Handle(0, native.protocol)
             return Handle(0, native.protocol, namespace)
         finally:
@@ -201,7 +204,7 @@ class Handle:
         """
         native, deadline = self._open(), deadline_after(timeout)
         outcome = ffi.new("struct rtnl_outcome *")
-        request = bytearray(message)
+        request = _request(message)
         pointer = ffi.cast("struct nlmsghdr *", ffi.from_buffer(request))
         reply, code = _new_unset("uint8_t[]", _DATAGRAM) if answer else ffi.NULL, _EINTR
         try:
@@ -209,7 +212,7 @@ class Handle:
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
             if code < 0:
                 raise _failure(code, operation, outcome, request)
-            return ffi.buffer(reply, code)[:] if answer else None
+            return bytes(ffi.buffer(reply, code)) if code else None
         finally:
             _wipe(request)
             if answer and code > 0:
@@ -264,7 +267,7 @@ class Handle:
         dump = ffi.new("struct rtnl_dump *")
         data = ffi.new("uint8_t[]", _DATAGRAM)
         dump.data, dump.capacity = data, _DATAGRAM
-        request = bytearray(message)
+        request = _request(message)
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
             raise _failure(code, operation, dump.outcome, request)
@@ -313,6 +316,24 @@ def messages(block: bytes) -> Iterator[bytes]:
             raise ProtocolError("a netlink message has a length that does not fit")
         yield block[start : start + size]
         start = position[0]
+
+
+def _thread_namespace() -> os.stat_result | None:
+    """The calling thread's network namespace; None where /proc does not tell."""
+    try:
+        return os.stat("/proc/thread-self/ns/net")
+    except OSError:
+        return None
+
+
+def _request(message: bytes) -> bytearray:
+    """A copy of one message, not sent yet: without a sequence number. Raises ValidationError."""
+    size = int.from_bytes(message[:4], sys.byteorder)
+    if len(message) < 16 or not 16 <= size <= len(message):
+        raise ValidationError("message", None, f"is {len(message)} bytes long, and its header says {size}")
+    request = bytearray(message)
+    request[8:12] = bytes(4)
+    return request
 
 
 def _wipe(block: bytearray) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from xfrm_ext.checks import integer, seconds, shown
-from xfrm_ext.errors import ValidationError
+from xfrm_ext.errors import BusyError, ClosedError, ValidationError
 from xfrm_ext.rtnl import BatchOutcome, Transport, open_byproto
 from xfrm_ext.spd import Spd
 
+_Result = TypeVar("_Result")
 NetnsLike: TypeAlias = "int | str | os.PathLike[str]"
 
 
@@ -87,12 +88,30 @@ class _Shared:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._pid = os.getpid()
+        self._close_after = False
+
+    def _exchange(self, call: Callable[..., _Result], *arguments: Any, **options: Any) -> _Result:
+        """Calls while no other thread does. Never waits for a thread that can't give its turn back."""
+        this_thread = threading.get_ident()
+        if self._pid != os.getpid():
+            raise ClosedError("this session belongs to the parent process: open a new one after a fork")
+        if self._owner == this_thread:
+            raise BusyError("a signal handler used a session in the middle of its own thread's exchange")
+        with self._lock:  # nothing between this and `try` where a signal handler could run
+            try:
+                self._owner = this_thread
+                return call(*arguments, **options)
+            finally:
+                self._owner = None
+                if self._close_after:
+                    self._transport.close()
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
     ) -> bytes | None:
-        with self._lock:
-            return self._transport.talk(message, operation, answer=answer, timeout=timeout)
+        return self._exchange(self._transport.talk, message, operation, answer=answer, timeout=timeout)
 
     def talk_batch(
         self,
@@ -104,27 +123,30 @@ class _Shared:
         outcome: BatchOutcome,
         timeout: float | None = None,
     ) -> None:
-        with self._lock:
-            self._transport.talk_batch(
-                block,
-                count,
-                per_send=per_send,
-                stop_on_error=stop_on_error,
-                outcome=outcome,
-                timeout=timeout,
-            )
+        self._exchange(
+            self._transport.talk_batch,
+            block,
+            count,
+            per_send=per_send,
+            stop_on_error=stop_on_error,
+            outcome=outcome,
+            timeout=timeout,
+        )
 
     def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
         return self._transport.dump(message, operation, timeout=timeout)
 
     def interface_index(self, name: str) -> int:
-        with self._lock:
-            return self._transport.interface_index(name)
+        return self._exchange(self._transport.interface_index, name)
 
     def open_beside(self) -> Transport:
-        with self._lock:
-            return self._transport.open_beside()
+        return self._exchange(self._transport.open_beside)
 
     def close(self) -> None:
-        with self._lock:
-            self._transport.close()
+        if self._owner == threading.get_ident():
+            self._close_after = True  # a signal handler's wish: when this thread's exchange is over
+        elif self._pid != os.getpid():
+            self._transport.close()  # the child's copy of the descriptor; nobody else is left to use it
+        else:
+            with self._lock:
+                self._transport.close()

@@ -188,7 +188,8 @@ class Spd:
         self, operation: str, on_error: OnError, batch: int, progress: Progress | None, timeout: float | None
     ) -> Load:
         transport = self._session._transport
-        return Load(transport, self.count, operation, on_error, batch, progress, timeout)
+        wait = self._session.timeout
+        return Load(transport, self.count, operation, on_error, batch, progress, timeout, wait)
 
 
 def _policy(value: object) -> Policy:

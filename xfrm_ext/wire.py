@@ -46,6 +46,7 @@ _FIXED_SIZES = {
     lib.XFRM_MSG_GETSPDINFO: 4,
 }
 _HEADER = struct.Struct("=IHHII")
+_LONGEST = 65536  # bytes of a message: what fits the send buffers that systems give
 _DUMP_FLAGS = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 
 
@@ -270,8 +271,8 @@ def policy_bytes(
         codes,
         native,
     )
-    if length < 0:
-        raise ValidationError("Policy", None, "does not fit into a netlink message")
+    if not 0 < length <= _LONGEST:
+        raise ValidationError("Policy", None, f"is a message of more than {_LONGEST} bytes")
     return _taken(out, length)
 
 
