@@ -324,3 +324,9 @@ def test_the_core_imports_cffi_alone() -> None:
                             capture_output=True, text=True, check=True).stdout  # fmt: skip
     foreign = {name for name in output.split() if name not in sys.stdlib_module_names and name != "__main__"}
     assert foreign == {"xfrm_ext", "_cffi_backend"}
+
+
+@pytest.mark.parametrize("member", [Mode.TUNNEL, Mode(9), PolicyFlag(3), PolicyFlag(0x81), Direction(4)])
+def test_members_survive_copies(member: Any) -> None:
+    for other in (pickle.loads(pickle.dumps(member)), copy.copy(member), copy.deepcopy(member)):
+        assert (other, type(other), repr(other)) == (member, type(member), repr(member))

@@ -30,6 +30,10 @@ class Enumeration(IntEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Enumeration], tuple[int]]:
+        """By value: Python 3.11.0 to 3.11.3 copies and pickles by name, which unknown values lack."""
+        return type(self), (int(self),)
+
     def __repr__(self) -> str:
         kind = type(self)
         return f"{kind.__name__}.{self.name}" if self.name in kind.__members__ else f"{kind.__name__}({int(self)})"
@@ -37,6 +41,10 @@ class Enumeration(IntEnum):
 
 class Flags(IntFlag):
     """An IntFlag of a kernel field. Bits that only the kernel knows are kept."""
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Flags], tuple[int]]:
+        """By value: see Enumeration."""
+        return type(self), (int(self),)
 
     def __repr__(self) -> str:
         kind = type(self)
