@@ -15,7 +15,7 @@ from xfrm_ext.checks import shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError, ValidationError
 
-_PIECE = 1 << 20
+_PIECE = 1 << 16  # small enough for the allocator to use the same memory again: fresh pages cost more than reads
 _CAPACITY = 1 << 18
 _KEPT = 256 << 20  # bytes of messages that `check` keeps (a million policies), so that files are parsed once
 
@@ -26,8 +26,13 @@ class Block:
 
     messages: bytearray
     count: int
-    lines: list[int] | None
-    """The line that each message came from; None: from no file."""
+    numbers: bytes | None
+    """The line that each message came from, 32 bits each; None: from no file."""
+
+    @property
+    def lines(self) -> list[int] | None:
+        """The same as a list, made when it is asked for: most blocks have nothing to report."""
+        return None if self.numbers is None else memoryview(self.numbers).cast("I").tolist()
 
 
 class BatchFile:
@@ -62,7 +67,7 @@ class BatchFile:
 
         def take() -> Iterator[Block]:
             if native.count:
-                numbers = ffi.unpack(lines, native.count)
+                numbers = bytes(ffi.buffer(lines, 4 * native.count))
                 block = Block(bytearray(ffi.buffer(messages, native.size)), native.count, numbers)
                 native.size = native.count = 0
                 yield block

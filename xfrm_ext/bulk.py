@@ -343,11 +343,12 @@ class Load:
         first, block, outcome = pending.first, pending.block, pending.outcome
         result, errors = self.result, []
         parts = list(messages(bytes(block.messages))) if outcome.failures else []
+        lines = block.lines if outcome.failures else None
         start = 0
         for failure in outcome.failures:
             self._file_good(first, start, failure.index, outcome.acked)
             start = failure.index + 1
-            line = block.lines[failure.index] if block.lines else None
+            line = lines[failure.index] if lines else None
             item = first + failure.index
             errors.append(failure.error(result.operation, parts[failure.index], item, line))
         if errors and (not result.failed or result.failed[-1].index != errors[-1].index):

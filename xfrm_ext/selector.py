@@ -152,12 +152,17 @@ class Selector(Value):
         )
 
     def __repr__(self) -> str:
-        text = Value.__repr__(self)
+        text = Value.__repr__(self)[:-1]
+        # What the constructor would take for something else where it is not given.
+        if self.source_port and not self.source_port_mask:
+            text += ", source_port_mask=0"
+        if self.destination_port and not self.destination_port_mask:
+            text += ", destination_port_mask=0"
         try:
             Selector(self.source, self.destination)
         except ValidationError:  # it has host bits
-            return f"{text[:-1]}, strict=False)"
-        return text
+            text += ", strict=False"
+        return f"{text})"
 
     def _unpack(self) -> dict[str, Any]:
         values = wire.selector_fields(self._wire)
