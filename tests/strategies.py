@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import struct
 from typing import Any
 
 from hypothesis import strategies as st
@@ -95,6 +96,25 @@ LIFETIMES = st.builds(LifetimeConfig, **dict.fromkeys(LifetimeConfig.__dataclass
 CURRENTS = st.builds(LifetimeCurrent, **dict.fromkeys(LifetimeCurrent.__dataclass_fields__, U64))
 # Types that no policy has a field for: what is known but malformed is for the fuzz tests.
 ATTRIBUTES = st.builds(Attribute, st.sampled_from([4, 33, 60, 0x3FFF]), st.binary(max_size=40))
+# Types that have a field, some of them with payloads that fit it, and any other type.
+ANY_ATTRIBUTES = st.builds(
+    Attribute,
+    st.sampled_from([0, 5, 8, 16, 21, 28, 31, 60, 0x8005, 0x8015, 0x401F, 0xC008]) | U16,
+    st.binary(max_size=80)
+    | st.binary(min_size=64, max_size=64)
+    | st.sampled_from(
+        [
+            bytes(4),
+            bytes(6),
+            bytes(8),
+            b"\xff" * 8,
+            b"\1\0\0\0",
+            b"\1\0\0\0\0\0",
+            struct.pack("=HHBBH", 12, 8, 1, 1, 4) + b"a\0b\0",
+            struct.pack("=HHBBH", 8, 8, 1, 1, 0),
+        ]
+    ),
+)
 
 
 @st.composite

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import pickle
 from pathlib import Path
 
@@ -59,9 +60,32 @@ VALUES = [
         "Selector.source: '1111111111111111111111111111111111111111111111111111111111111111111111111111... is not an IP prefix",
     ),
     ('Selector("10.0.0.1\\0")', "Selector.source: '10.0.0.1\\x00' is not an IP prefix"),
+    (
+        'Selector("10.0.0.0/8" * 1000)',
+        "Selector.source: '10.0.0.0/810.0.0.0/810.0.0.0/810.0.0.0/810.0.0.0/810.0.0.0/810.0.0.0/810.0.0... is not an IP prefix",
+    ),
+    ('Selector("10.0.0.0/-8")', "Selector.source: '10.0.0.0/-8' is not an IP prefix"),
+    ('Selector("\\udc80")', "Selector.source: '\\udc80' is not an IP prefix"),
+    ("Selector(True)", "Selector.source: True is not an IP prefix"),
+    (
+        'Selector(ipaddress.ip_interface("10.0.0.1/24"))',
+        "Selector.source: '10.0.0.1/24' has host bits set: the kernel would keep and compare them (strict=False allows it)",
+    ),
+    (
+        'Selector(ipaddress.ip_address("fe80::1%eth0"))',
+        "Selector.source: IPv6Address('fe80::1%eth0') has a scope, which no selector has: give the interface instead",
+    ),
+    (
+        'Selector("::ffff:10.0.0.0/104", "10.0.0.0/8")',
+        "Selector.destination: '10.0.0.0/8' is of another family than the source",
+    ),
     ('Selector(protocol="nosuch")', "Selector.protocol: 'nosuch' is not the name of an IP protocol"),
     ("Selector(protocol=256)", "Selector.protocol: 256 is not an integer from 0 to 255"),
     ("Selector(protocol=-1)", "Selector.protocol: -1 is not an integer from 0 to 255"),
+    ("Selector(protocol=False)", "Selector.protocol: False is not an integer from 0 to 255"),
+    ('Selector(protocol="")', "Selector.protocol: '' is not the name of an IP protocol"),
+    ('Selector(protocol="\\udc80")', "Selector.protocol: '\\udc80' is not the name of an IP protocol"),
+    ("Selector(protocol=Mode.TUNNEL)", "Selector.protocol: Mode.TUNNEL is not an integer from 0 to 255"),
     ("Selector(protocol=6.0)", "Selector.protocol: 6.0 is not an integer from 0 to 255"),
     ("Selector(source_port=65536)", "Selector.source_port: 65536 is not an integer from 0 to 65535"),
     ('Selector(source_port="80")', "Selector.source_port: '80' is not an integer from 0 to 65535"),
@@ -71,11 +95,20 @@ VALUES = [
         "Selector.destination_port_mask: 65536 is not an integer from 0 to 65535",
     ),
     ('Selector(interface="nosuch0")', "Selector.interface: 'nosuch0' is not an interface"),
+    ('Selector(interface="")', "Selector.interface: '' is not an interface"),
+    ('Selector(interface="lo\\0")', "Selector.interface: 'lo\\x00' is not an interface"),
+    ('Selector(interface="\\ud800")', "Selector.interface: '\\ud800' is not an interface"),
+    ("Selector(interface=0.0)", "Selector.interface: 0.0 is not an integer from 0 to 2147483647"),
     ("Selector(interface=-1)", "Selector.interface: -1 is not an integer from 0 to 2147483647"),
     ("Selector(user=2**32)", "Selector.user: 4294967296 is not an integer from 0 to 4294967295"),
     ('Selector(family="ipv4")', "Selector.family: 'ipv4' is not one of unspec, inet, inet6"),
     (
         'Selector(protocol="tcp", icmp_type=8)',
+        "Selector.icmp_type: 8 is for protocols icmp, ipv6-icmp and mobility-header only",
+    ),
+    ('Selector(protocol="icmp", icmp_type=False)', "Selector.icmp_type: False is not an integer from 0 to 255"),
+    (
+        'Selector(protocol="gre", gre_key=1, icmp_type=8)',
         "Selector.icmp_type: 8 is for protocols icmp, ipv6-icmp and mobility-header only",
     ),
     ('Selector(protocol="icmp", icmp_type=256)', "Selector.icmp_type: 256 is not an integer from 0 to 255"),
@@ -89,6 +122,15 @@ VALUES = [
         "Selector.gre_key: 4294967296 is not an integer from 0 to 4294967295",
     ),
     ('Template("10.0.0.1/32")', "Template.source: '10.0.0.1/32' is not an IP address"),
+    ('Template("010.0.0.1")', "Template.source: '010.0.0.1' is not an IP address"),
+    (
+        'Template(ipaddress.ip_address("fe80::1%eth0"))',
+        "Template.source: IPv6Address('fe80::1%eth0') has a scope, which no template has",
+    ),
+    (
+        'Template(ipaddress.ip_network("10.0.0.1/32"))',
+        "Template.source: IPv4Network('10.0.0.1/32') is not an IP address",
+    ),
     (
         'Template("10.0.0.1", "2001:db8::1")',
         "Template.destination: '2001:db8::1' is of another family than the source",
@@ -113,6 +155,7 @@ VALUES = [
     ("Template(aalgos=None)", "Template.aalgos: None is not an integer from 0 to 4294967295"),
     ('Template("10.0.0.1", family="inet6")', "Template.source: '10.0.0.1' is not of the family that was given"),
     ("Mark(2**32)", "Mark.value: 4294967296 is not an integer from 0 to 4294967295"),
+    ("Mark(Direction.OUT)", "Mark.value: Direction.OUT is not an integer from 0 to 4294967295"),
     ("Mark(-1)", "Mark.value: -1 is not an integer from 0 to 4294967295"),
     ('Mark("5")', "Mark.value: '5' is not an integer from 0 to 4294967295"),
     ("Mark(5, mask=2**32)", "Mark.mask: 4294967296 is not an integer from 0 to 4294967295"),
@@ -141,6 +184,14 @@ VALUES = [
         'SecurityContext("x" * 4096)',
         "SecurityContext.context: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... is not text of at most 4095 bytes without NUL",
     ),
+    (
+        'SecurityContext("\\ud800")',
+        "SecurityContext.context: '\\ud800' is not text of at most 4095 bytes without NUL",
+    ),
+    (
+        'SecurityContext("\u00e9" * 2048, terminated=False)',
+        "SecurityContext.context: '\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9... is not text of at most 4095 bytes without NUL",
+    ),
     ('SecurityContext("a", doi=256)', "SecurityContext.doi: 256 is not an integer from 0 to 255"),
     ('Offload("nosuch0")', "Offload.interface: 'nosuch0' is not an interface"),
     ('Offload(1, flags="crypto")', "Offload.flags: 'crypto' is not one of ipv6, inbound, packet"),
@@ -152,6 +203,15 @@ VALUES = [
     ("Policy(direction=True)", "Policy.direction: True is not one of in, out, fwd"),
     ("Policy(direction=7)", "Policy.direction: 7 is not one of in, out, fwd"),
     ("Policy(direction=Mode.TUNNEL)", "Policy.direction: Mode.TUNNEL is not one of in, out, fwd"),
+    ("Policy(direction=PolicyFlag.LOCALOK)", "Policy.direction: PolicyFlag.LOCALOK is not one of in, out, fwd"),
+    ("Policy(direction=1.0)", "Policy.direction: 1.0 is not one of in, out, fwd"),
+    ("Policy(direction=[])", "Policy.direction: [] is not one of in, out, fwd"),
+    ('Policy(direction=b"in")', "Policy.direction: b'in' is not one of in, out, fwd"),
+    ('Policy(direction="in", action=Direction.OUT)', "Policy.action: Direction.OUT is not one of allow, block"),
+    (
+        'Policy(direction="in", priority=10**5000)',
+        "Policy.priority: a huge int is not an integer from 0 to 4294967295",
+    ),
     ('Policy("10.0.0.0/8", direction="in")', "Policy.selector: '10.0.0.0/8' is not a Selector"),
     ('Policy(direction="in", action="drop")', "Policy.action: 'drop' is not one of allow, block"),
     (
@@ -165,6 +225,21 @@ VALUES = [
     ('Policy(direction="in", templates=[Template()] * 7)', "Policy.templates: 7 templates, and 6 is the most"),
     ('Policy(direction="in", templates=["esp"])', "Policy.templates: 'esp' is not a Template"),
     ('Policy(direction="in", templates=5)', "Policy.templates: 5 is not an iterable of Template"),
+    (
+        'Policy(direction="in", templates=[LifetimeConfig()])',
+        "Policy.templates: LifetimeConfig() is not a Template",
+    ),
+    ('Policy(direction="in", templates=None)', "Policy.templates: None is not an iterable of Template"),
+    ('Policy(direction="in", templates="")', "Policy.templates: '' is not an iterable of Template"),
+    (
+        'Policy(direction="in", flags=OffloadFlag.PACKET)',
+        "Policy.flags: OffloadFlag.PACKET is not one of localok, icmp, cpu_acquire",
+    ),
+    (
+        'Policy(direction="in", flags=["icmp", "loud"])',
+        "Policy.flags: 'loud' is not one of localok, icmp, cpu_acquire",
+    ),
+    ('Policy(direction="in", flags=[["icmp"]])', "Policy.flags: ['icmp'] is not one of localok, icmp, cpu_acquire"),
     ('Policy(direction="in", flags="loud")', "Policy.flags: 'loud' is not one of localok, icmp, cpu_acquire"),
     ('Policy(direction="in", flags=256)', "Policy.flags: 256 is not an integer from 0 to 255"),
     ('Policy(direction="in", share="some")', "Policy.share: 'some' is not one of any, session, user, unique"),
@@ -176,6 +251,11 @@ VALUES = [
     ('Policy(direction="in", current=0)', "Policy.current: 0 is not a LifetimeCurrent"),
     ('Policy(direction="in", security_context=7)', "Policy.security_context: 7 is not a SecurityContext"),
     ('Policy(direction="in", offload="eth0")', "Policy.offload: 'eth0' is not an Offload"),
+    (
+        'Policy(direction="in", attributes=Attribute(60, b""))',
+        "Policy.attributes: Attribute(type=AttributeType(60), payload=b'') is not an iterable of Attribute",
+    ),
+    ('Policy(direction="in", attributes=0)', "Policy.attributes: 0 is not an iterable of Attribute"),
     ('Policy(direction="in", attributes=[(60, b"")])', "Policy.attributes: (60, b'') is not an Attribute"),
     ('PolicyId(direction="in")', "PolicyId: needs a selector or an index, one of the two"),
     ('PolicyId(Selector(), direction="in", index=8)', "PolicyId: needs a selector or an index, one of the two"),
@@ -189,9 +269,31 @@ VALUES = [
     ("session.spd.get(Selector())", "direction: is needed with a selector or an index"),
     ('session.spd.get("10.0.0.0/8", "in")', "which: '10.0.0.0/8' is not a Policy, PolicyId or Selector"),
     ('session.spd.get(Policy(direction="in"), "out")', "direction: is that of the Policy, and not given beside it"),
+    (
+        'session.spd.get(Policy(direction="in"), mark=Mark(5))',
+        "mark: is that of the Policy, and not given beside it",
+    ),
+    (
+        'session.spd.delete(Policy(direction="in").id, policy_type="sub")',
+        "policy_type: is that of the PolicyId, and not given beside it",
+    ),
     ("session.spd.delete(index=8)", "direction: is needed with a selector or an index"),
     ('session.spd.flush("any")', "policy_type: 'any' is not one of main, sub"),
     ('session.spd.load([Policy(direction="in"), "policy"])', "source[1]: 'policy' is not a Policy"),
+    ("session.spd.load(iter([Selector()]))", "source[0]: Selector() is not a Policy"),
+    (
+        'session.spd.load(Policy(direction="in"))',
+        "source: Policy(direction='in') is not an iterable of Policy",
+    ),
+    ("session.spd.load([], timeout=-1)", "timeout: -1 is not a number of seconds from 0, or None"),
+    ('session.spd.load([], timeout=float("nan"))', "timeout: nan is not a number of seconds from 0, or None"),
+    ("session.spd.load([], batch=True)", "batch: True is not an integer from 1 to 65536"),
+    ("session.spd.load_batch_file(None)", "path: None is not a path"),
+    ('session.spd.load_batch_file("a\\0b")', "path: 'a\\x00b' is not a path"),
+    (
+        'session.spd.load_batch_file("nosuch", on_error="ignore")',
+        "on_error: 'ignore' is not raise, collect or rollback",
+    ),
     ("session.spd.load(5)", "source: 5 is not an iterable of Policy"),
     ('session.spd.load([], operation="replace")', "operation: 'replace' is not add, update or delete"),
     ('session.spd.load([], on_error="ignore")', "on_error: 'ignore' is not raise, collect or rollback"),
@@ -209,6 +311,18 @@ VALUES = [
         'Session(timeout="1", transport=transport)',
         "Session.timeout: '1' is not a positive number of seconds, or None",
     ),
+    (
+        'Session(timeout=float("inf"), transport=transport)',
+        "Session.timeout: inf is not a positive number of seconds, or None",
+    ),
+    (
+        "Session(timeout=True, transport=transport)",
+        "Session.timeout: True is not a positive number of seconds, or None",
+    ),
+    ('Session("")', "Session.netns: '' is not a name, a path or a file descriptor"),
+    ("Session(True)", "Session.netns: True is not a name, a path or a file descriptor"),
+    ("Session(2**40)", "Session.netns: 1099511627776 is not an integer from 0 to 2147483647"),
+    ('Session("a\\0b")', "Session.netns: 'a\\x00b' is not a name, a path or a file descriptor"),
     (
         'Session("no-such-namespace")',
         "Session.netns: 'no-such-namespace' is not a network namespace that can be opened: No such file or directory",
@@ -322,6 +436,16 @@ LINES = [
         "tmpl: more than 6 templates (XFRM_MAX_DEPTH)",
     ),
     ("policy add dir in ctx 'a b", "line: a quote is not closed"),
+    ('policy add dir in ctx "a # b"', "line: a quote is not closed"),
+    ("policy add dir in ctx a\0b", "ctx: a NUL is in it"),
+    ("policy add dir in ctx " + "x" * 4096, "ctx: longer than 4095 bytes"),
+    ("policy add dir in src 10.0.0.1\0", "src: '10.0.0.1?' is not an IP prefix"),
+    ("policy add dir in src fe80::1%lo", "src: 'fe80::1%lo' is not an IP prefix"),
+    ("policy add dir in src 010.0.0.1", "src: '010.0.0.1' is not an IP prefix"),
+    ("policy add dir \u00efn", "dir: '??n' is not in, out or fwd"),
+    ("policy add dir IN", "dir: 'IN' is not in, out or fwd"),
+    ("policy add dir in \\\n  priority x", "priority: 'x' is not a number from 0 to 4294967295, decimal or 0x..."),
+    ("policy add \\\r\n  dir x\r", "dir: 'x' is not in, out or fwd"),
     ("policy delete dir out", "policy delete: needs a selector or an index, one of the two"),
     ("policy delete dir out index 9 src 10.0.0.0/8", "policy delete: needs a selector or an index, one of the two"),
     ("policy delete dir out index 0", "index: 0 is no policy's"),
@@ -346,6 +470,7 @@ def test_value(expression: str, message: str) -> None:
         "session": Session(transport=transport),
         "transport": transport,
         "encode": native.encode,
+        "ipaddress": ipaddress,
     }
     with pytest.raises(ValidationError) as caught:
         eval(expression, names)
@@ -363,11 +488,12 @@ def test_value(expression: str, message: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("line", "reason"), LINES, ids=[line for line, _ in LINES])
+@pytest.mark.parametrize(("line", "reason"), LINES, ids=[line[:60] for line, _ in LINES])
 def test_line(line: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "policies"
     end = "" if line.endswith("\\") else "\npolicy add dir in\n"
-    path.write_text(f"# what is right before and behind it is not sent either\npolicy add dir in\n{line}{end}")
+    text = f"# what is right before and behind it is not sent either\npolicy add dir in\n{line}{end}"
+    path.write_bytes(text.encode())  # as it is, CRs too
     transport = FakeTransport(never, {"lo": 1})
     with pytest.raises(BatchFileError) as caught:
         Session(transport=transport).spd.load_batch_file(path)
@@ -380,5 +506,5 @@ def test_line(line: str, reason: str, tmp_path: Path) -> None:
 
 
 def test_there_are_many() -> None:
-    assert len(dict(VALUES)) == len(VALUES) >= 100
-    assert len(dict(LINES)) == len(LINES) >= 60
+    assert len(dict(VALUES)) == len(VALUES) >= 150
+    assert len(dict(LINES)) == len(LINES) >= 70

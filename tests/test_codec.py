@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import INDEX, U32, policies, policy_ids, prefixes
+from strategies import ANY_ATTRIBUTES, INDEX, U32, policies, policy_ids, prefixes
 
+import xfrm_ext
 from xfrm_ext import (
     Action,
+    Attribute,
     BatchFileError,
     LifetimeCurrent,
     Message,
@@ -47,6 +49,21 @@ def test_policies_survive(policy: Policy) -> None:
     assert hash(again) == hash(policy)
     # Built from its own fields it is the same, to the byte.
     assert encode(Policy(**fields_of(again))) == message
+
+
+@given(policies(), st.lists(ANY_ATTRIBUTES, max_size=4))
+def test_policies_survive_with_any_attributes(policy: Policy, attributes: list[Attribute]) -> None:
+    """Also of types that have a field, and of sizes that those don't have."""
+    policy = dataclasses.replace(policy, attributes=tuple(attributes))
+    message = encode(policy)
+    again = decode(message)
+    assert isinstance(again, Policy)
+    assert again == policy
+    assert fields_of(again) == fields_of(policy)
+    assert wire.canonical_policies(message) == [message]
+    if len(again.templates) <= 6 and all(template.family in (0, 2, 10) for template in again.templates):
+        assert encode(dataclasses.replace(again)) == message
+        assert eval(repr(again), vars(xfrm_ext)) == policy
 
 
 @given(policies())
@@ -284,6 +301,52 @@ def test_pieces_make_no_difference(most: int, folder: Path, monkeypatch: pytest.
 def test_no_text(folder: Path) -> None:
     for text in (b"", b"\n", b"# nothing", b" \t\r\n\n", b"\\\n\n"):
         assert parsed(text, folder) == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_that_go_on(end: str, folder: Path) -> None:
+    text = end.join(["# \\", "policy add \\", " dir in pri\\", "ority 5", "policy \\", "\\", "x"])
+    block, error = parsed(text.encode(), folder)
+    assert isinstance(block, batchfile.Block)
+    assert isinstance(error, BatchFileError)
+    assert bytes(block.messages) == encode(Policy(direction="in", priority=5))
+    # Both are known by the line that they begin in.
+    assert block.lines == [2]
+    assert (error.line, error.reason) == (5, "policy: 'x' is not add, update, delete or flush")
+
+
+def test_comments_end_quotes_as_they_do_for_ip(folder: Path) -> None:
+    block, error = parsed(b"""policy add dir in ctx "a b" # 'c\npolicy add dir in ctx 'a # b'\n""", folder)
+    assert isinstance(block, batchfile.Block)
+    assert isinstance(error, BatchFileError)
+    assert bytes(block.messages) == encode(Policy(direction="in", security_context="a b"))
+    assert (error.line, error.reason) == (2, "line: a quote is not closed")
+
+
+def test_a_line_without_end_is_not_copied_again_and_again(folder: Path) -> None:
+    class Counting:
+        sizes: list[int] = []  # noqa: RUF012
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def read(self, size: int) -> Any:
+            self.sizes.append(size)
+            return self.file.read(size)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+    path = folder / "long"
+    path.write_bytes(b"x" * (200 * batchfile._PIECE))
+    file = batchfile.BatchFile(path, lambda name: 0)
+    file._file = counting = Counting(file._file)  # type: ignore[assignment]
+    try:
+        [error] = file.parse(256)
+    finally:
+        file.close()
+    assert isinstance(error, BatchFileError)
+    assert len(counting.sizes) < 12
 
 
 def test_long_lines(folder: Path) -> None:

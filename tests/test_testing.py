@@ -26,9 +26,11 @@ from xfrm_ext import (
     ProtocolError,
     RepliesLost,
     ReplyTimeout,
+    Selector,
     Session,
     ValidationError,
 )
+from xfrm_ext.bulk import OnError
 from xfrm_ext.testing import Answer, FakeTransport, Refusal
 
 INFO = struct.pack("=IHHII", 48, 0x24, 0, 1, 1) + struct.pack("=I", 0) + struct.pack("=HH6I", 28, 1, *[0] * 6)
@@ -91,6 +93,79 @@ def test_every_item_is_in_its_place(count: int, batch: int, refused: set[int], c
     for error in result.failed:
         assert isinstance(error, AlreadyExists)
         assert str(error) == f"add (item {error.index}): File exists [EEXIST]: taken"
+
+
+class Scripted:
+    """A kernel that keeps what it is told to add, and does something else at some of the items."""
+
+    def __init__(self, events: dict[int, str]) -> None:
+        self.events = events
+        self.installed: dict[int, bytes] = {}
+
+    def __call__(self, message: bytes) -> Answer:
+        if message[4] == Message.GETPOLICY:
+            return list(self.installed.values())
+        if message[4] == Message.DELPOLICY:
+            (index,) = struct.unpack_from("=I", message, 16 + 56)
+            return None if self.installed.pop(index >> 3, None) else Refusal(errno.ENOENT)
+        number = priority_of(message)
+        event = self.events.get(number)
+        if event == "refuse":
+            return Refusal(errno.EEXIST)
+        if event == "interrupt":
+            raise KeyboardInterrupt
+        # The kernel has done it before the reply gets lost.
+        self.installed[number] = message[: 16 + 156] + struct.pack("=I", number << 3) + message[16 + 160 :]
+        if event == "lose":
+            raise RepliesLost("lost")
+        return None
+
+
+@given(
+    count=st.integers(0, 40),
+    batch=st.integers(1, 12),
+    events=st.dictionaries(
+        st.integers(0, 39), st.sampled_from(["refuse", "refuse", "refuse", "lose", "interrupt"])
+    ),
+    on_error=st.sampled_from(["raise", "collect", "rollback"]),
+    generator=st.booleans(),
+    stop=st.none() | st.integers(0, 39),
+)
+def test_the_result_is_what_the_kernel_did(
+    count: int, batch: int, events: dict[int, str], on_error: OnError, generator: bool, stop: int | None
+) -> None:
+    script = Scripted(events)
+    policies = [Policy(direction="in", priority=number, if_id=number + 1) for number in range(count)]
+
+    def source() -> Iterator[Policy]:
+        for policy in policies:
+            if policy.priority == stop:
+                raise KeyboardInterrupt
+            yield policy
+
+    failed = True
+    try:
+        spd = Session(transport=kernel(script)).spd
+        result = spd.load(source() if generator else policies, batch=batch, on_error=on_error)
+        failed = False
+    except LoadError as error:
+        result = error.result
+    except KeyboardInterrupt as error:
+        result = error.load_result  # type: ignore[attr-defined]
+    refused = [error.index for error in result.failed]
+    kept, gone = set(result.applied), set(result.rolled_back)
+    parts = [*result.applied, *refused, *result.unknown, *result.not_sent, *gone]
+    assert sorted(parts) == list(range(result.taken))
+    there = set(script.installed)
+    assert kept <= there <= kept | set(result.unknown)
+    assert all(events.get(number) == "refuse" for number in refused if number is not None)
+    assert not gone & there
+    if failed and on_error == "rollback":
+        assert not kept
+    if not failed:
+        assert result.taken == count
+        assert there == kept == {number for number in range(count) if events.get(number) is None}
+        assert refused == [] or on_error == "collect"
 
 
 @pytest.mark.parametrize("kind", [RepliesLost, ReplyTimeout])
@@ -156,9 +231,19 @@ def test_a_source_with_something_else_in_it() -> None:
     with pytest.raises(ValidationError, match=r"^source\[5\]: 'policy' is not a Policy$"):
         spd.load([*made(5), "policy"], batch=4)  # type: ignore[list-item]
     assert transport.sent == []
-    with pytest.raises(ValidationError, match="'policy' is not a Policy") as caught:
-        spd.load(iter([*made(5), "policy"]), batch=4)  # type: ignore[arg-type]
-    assert list(caught.value.load_result.applied) == [0, 1, 2, 3]  # type: ignore[attr-defined]
+    # A selector is its bytes too, and must not be taken for a message.
+    for other in ("policy", Selector()):
+        with pytest.raises(ValidationError, match=r"^source\[5\]: .* is not a Policy$") as caught:
+            spd.load(iter([*made(5), other]), batch=4)  # type: ignore[arg-type]
+        result = caught.value.load_result  # type: ignore[attr-defined]
+        assert shape(result) == {"applied": [0, 1, 2, 3], "failed": [], "unknown": [], "not_sent": [4, 5]}
+
+
+def test_loads_need_no_counters() -> None:
+    """A kernel that does not tell its counters, as a simple script for FakeTransport, is loaded unpaced."""
+    for answer in (None, Refusal(errno.EPERM), b"short"):
+        transport = FakeTransport(lambda message, answer=answer: answer if message[4] == 0x25 else None)  # type: ignore[misc]
+        assert len(Session(transport=transport).spd.load(made(3)).applied) == 3
 
 
 def test_progress() -> None:

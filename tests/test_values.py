@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import ipaddress
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from xfrm_ext import (
     LoadError,
     LoadResult,
     Mark,
+    Message,
     Mode,
     NotFound,
     Offload,
@@ -40,8 +42,10 @@ from xfrm_ext import (
     PermissionDenied,
     Policy,
     PolicyFlag,
+    PolicyId,
     PolicyType,
     Protocol,
+    Request,
     SecurityContext,
     Selector,
     Share,
@@ -170,6 +174,27 @@ def test_reprs_show_what_is_not_default() -> None:
     assert repr(Selector("10.0.0.0/8", protocol=6)) == "Selector(source='10.0.0.0/8', protocol=6)"
     assert repr(Template("10.0.0.1", mode="tunnel")).startswith("Template(source='10.0.0.1', mode='tunnel'")
     assert repr(LifetimeConfig()) == "LifetimeConfig()"
+    assert repr(Policy(direction="in", flags=PolicyFlag(0x83))) == (
+        "Policy(direction='in', flags=['localok', 'icmp', 128])"
+    )
+    assert repr(Offload(1, 0x81)) == "Offload(interface=1, flags=OffloadFlag(129))"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Selector("10.0.0.1/8", strict=False),
+        Selector(source_port=1, source_port_mask=0, destination_port=2, destination_port_mask=0),
+        Selector(source_port_mask=0xFF00),
+        Selector("2001:db8::1/32", "::/0", strict=False),
+        Template(mode=Mode(9), protocol=Protocol(17)),
+        Policy(direction=Direction(4), flags=0xFF, templates=Template(family="inet6")),
+        PolicyId(index=9, direction="out", policy_type=PolicyType(7)),
+    ],
+    ids=repr,
+)
+def test_reprs_of_rare_values_can_be_evaluated(value: Any) -> None:
+    assert eval(repr(value), vars(xfrm_ext)) == value
 
 
 @pytest.mark.parametrize(
@@ -196,6 +221,67 @@ def test_names_in_any_form() -> None:
     assert Policy(direction="FWD", action="Block", flags="ICMP") == wanted
     assert Policy(direction=2, action=1, flags=2) == wanted
     assert Template(protocol="ipsec-any", mode="in_trigger") == Template(protocol=255, mode=Mode.IN_TRIGGER)
+
+
+class Index:
+    """An integer of another library, as numpy's are."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __index__(self) -> int:
+        return self.number
+
+
+class Label(str):
+    """Text whose str() is something else, as that of members of a str enumeration is."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def test_things_that_act_as_text_and_numbers() -> None:
+    given: Any = Index(2)
+    policy = Policy(Selector(Label("10.0.0.0/8"), protocol=given), direction=given, priority=given, flags=given)
+    assert policy == Policy(Selector("10.0.0.0/8", protocol=2), direction="fwd", priority=2, flags="icmp")
+    assert Template(Label("10.0.0.1"), reqid=given) == Template("10.0.0.1", reqid=2)
+    # What is kept is plain, whatever was given.
+    assert type(Mark(given, given).mask) is int
+    assert type(PolicyId(index=Index(8), direction="in").index) is int  # type: ignore[arg-type]
+    assert type(SecurityContext("a", given).algorithm) is int
+
+
+def test_constants_of_other_modules() -> None:
+    assert Selector(protocol=socket.IPPROTO_TCP, family=socket.AF_INET6).family == Family.INET6
+    assert Selector(protocol=Protocol.ESP).protocol == 50
+    assert Template(protocol=socket.IPPROTO_AH, family=socket.AF_INET).protocol == Protocol.AH
+
+
+def test_a_mark_of_no_bits_is_none() -> None:
+    named = PolicyId(Selector(), direction="in", mark=Mark(5, 0))
+    assert named.mark is None
+    assert named == Policy(direction="in", mark=Mark(0, 0)).id
+    assert decode(named.message(Message.GETPOLICY)) == Request(Message.GETPOLICY, named)
+
+
+def test_a_template_without_addresses_takes_those_it_is_given_later() -> None:
+    later = dataclasses.replace(Template(reqid=1), source="10.0.0.1", destination="10.0.0.2")
+    assert later == Template("10.0.0.1", "10.0.0.2", reqid=1)
+    assert dataclasses.replace(Template(reqid=1), reqid=2) == Template(reqid=2)
+
+
+def test_attributes_of_known_types_become_fields() -> None:
+    """So that a policy has one form only, however it was made."""
+    payload = struct.pack("=I", 7)
+    policy = Policy(direction="in", mark=Mark(1), attributes=[Attribute(60, b"x"), Attribute(31, payload)])
+    assert policy == Policy(direction="in", mark=Mark(1), if_id=7, attributes=[Attribute(60, b"x")])
+    assert (policy.if_id, policy.attributes) == (7, (Attribute(60, b"x"),))
+    assert encode(decode(encode(policy))) == encode(policy)  # type: ignore[arg-type]
+    # Of a size that the type does not have they stay what they are.
+    odd = Policy(direction="in", attributes=[Attribute(31, b"odd")])
+    assert (odd.if_id, odd.attributes) == (None, (Attribute(31, b"odd"),))
 
 
 def test_icmp_and_gre() -> None:

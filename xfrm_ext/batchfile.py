@@ -117,7 +117,7 @@ class BatchFile:
             return
         self._file.seek(0)
         rest = b""
-        while piece := self._file.read(_PIECE):
+        while piece := self._file.read(max(_PIECE, len(rest))):  # a line without end is not copied at each step
             piece = rest + piece
             yield piece, False
             rest = piece[native.position :]

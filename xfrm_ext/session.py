@@ -72,9 +72,10 @@ def _open(netns: NetnsLike | None) -> Transport:
     path = os.fsdecode(netns)
     try:
         namespace = os.open(path if "/" in path else f"/run/netns/{path}", os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in it
-        why = error.strerror if isinstance(error, OSError) else error
-        rule = f"is not a network namespace that can be opened: {why}"
+    except ValueError:  # a NUL or a lone surrogate in it
+        raise ValidationError("Session.netns", shown(netns), "is not a name, a path or a file descriptor") from None
+    except OSError as error:
+        rule = f"is not a network namespace that can be opened: {error.strerror}"
         raise ValidationError("Session.netns", shown(netns), rule) from None
     try:
         return open_byproto(netns=namespace)
