@@ -14,7 +14,7 @@ SANITIZE_TREE := $(SANITIZE_VENV)/source
 SANITIZE_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1
 
 # What the compiled extension and the installed metadata are made from.
-BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*)
+BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*) xfrm_ext/constants.def
 
 # Two installs into one virtual environment must not run at once.
 .NOTPARALLEL:
@@ -57,8 +57,8 @@ lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C u
 	$(IN_VENV) -m mypy
 	@for compiler in gcc clang; do \
 		if command -v $$compiler >/dev/null; then \
-			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc csrc/*.c"; \
-			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc csrc/*.c || exit 1; \
+			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c"; \
+			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c || exit 1; \
 		else \
 			echo "$$compiler isn't installed: the C is not checked with it"; \
 		fi; \

@@ -2,7 +2,7 @@
 """Build recipe of xfrm_ext._native: cffi over the headers in csrc/. Used only while building.
 
 The C headers are the cdef source: what stands between their `cdef: begin` and `cdef: end` marks is what Python
-sees, and every name in constants.def becomes an attribute of `lib`. Nothing is declared twice.
+sees, and every name in xfrm_ext/constants.def becomes an attribute of `lib`. Nothing is declared twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def declarations(header: str) -> str:
 
 def constants() -> list[str]:
     """The names in constants.def."""
-    return re.findall(r"^X\((\w+),", (CSRC / "constants.def").read_text(encoding="ascii"), re.MULTILINE)
+    return re.findall(
+        r"^X\((\w+),", (CSRC.parent / "xfrm_ext" / "constants.def").read_text(encoding="ascii"), re.MULTILINE
+    )
 
 
 ffibuilder = FFI()

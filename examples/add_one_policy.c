@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The same in C, over the shim that the Python package is built on: rtnl_open_byproto and rtnl_talk.
  *
- *   cc -std=gnu11 -Icsrc examples/add_one_policy.c csrc/rtnl.c csrc/message.c -o add_one_policy -pthread
+ *   cc -std=gnu11 -Icsrc -Ixfrm_ext examples/add_one_policy.c csrc/rtnl.c csrc/message.c -o add_one_policy -pthread
  *   unshare -rn sh -c './add_one_policy && ip xfrm policy list'
  */
 

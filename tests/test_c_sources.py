@@ -11,14 +11,28 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+DEFINITIONS = ROOT / "xfrm_ext" / "constants.def"
 SOURCES = sorted(CSRC.glob("*.c"))
 COMPILER = shutil.which("cc") or shutil.which("gcc") or "cc"
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # of the sanitizers
 
 
 def compile_object(source: Path, target: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [COMPILER, "-std=gnu11", "-O2", "-fno-pic", *flags, "-I", str(CSRC), "-c", str(source)]
+    command = [
+        COMPILER,
+        "-std=gnu11",
+        "-O2",
+        "-fno-pic",
+        *flags,
+        "-I",
+        str(CSRC),
+        "-I",
+        str(DEFINITIONS.parent),
+        "-c",
+        str(source),
+    ]
     return subprocess.run(
         [*command, "-o", str(target)], capture_output=True, text=True, check=False, env=ENVIRONMENT
     )
@@ -37,8 +51,8 @@ def test_no_state_no_output_no_exit(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_constant_does_not_compile(tmp_path: Path) -> None:
-    for name in ("uapi.h", "uapi_check.c", "constants.def"):
-        shutil.copy(CSRC / name, tmp_path / name)
+    for path in (CSRC / "uapi.h", CSRC / "uapi_check.c", DEFINITIONS):
+        shutil.copy(path, tmp_path)
     check, target = tmp_path / "uapi_check.c", tmp_path / "object.o"
 
     def compiles() -> str:
@@ -56,6 +70,6 @@ def test_a_wrong_constant_does_not_compile(tmp_path: Path) -> None:
 
 
 def test_constants_are_named_once() -> None:
-    names = re.findall(r"^X\((\w+),", (CSRC / "constants.def").read_text(), re.MULTILINE)
+    names = re.findall(r"^X\((\w+),", DEFINITIONS.read_text(), re.MULTILINE)
     assert len(names) > 100
     assert len(names) == len(set(names))

@@ -44,7 +44,7 @@ def test_the_articles_policy_in_c(namespace: int, session: Session, tmp_path: Pa
     assert compiler is not None, "the package was built here, so there is a compiler"
     program = str(tmp_path / "add_one_policy")
     sources = ["examples/add_one_policy.c", "csrc/rtnl.c", "csrc/message.c"]
-    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Icsrc", "-pthread"]
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Icsrc", "-Ixfrm_ext", "-pthread"]
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # of the sanitizers
     subprocess.run([compiler, *flags, *sources, "-o", program], cwd=ROOT, check=True, env=environment)
     assert run_in(namespace, program) == ""
