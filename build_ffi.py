@@ -19,7 +19,21 @@ from setuptools.command.build_ext import build_ext
 from setuptools.extension import Extension
 
 CSRC = Path(__file__).resolve().parent / "csrc"
-HEADERS = ["rtnl.h", "text.h", "selector.h", "template.h", "policy.h", "info.h", "batchfile.h"]
+HEADERS = [
+    "memory.h",
+    "rtnl.h",
+    "text.h",
+    "selector.h",
+    "template.h",
+    "attribute.h",
+    "body.h",
+    "policy.h",
+    "state.h",
+    "event.h",
+    "migrate.h",
+    "info.h",
+    "batchfile.h",
+]
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # One wheel for all versions, except on free-threaded builds before 3.15, which have no stable ABI.

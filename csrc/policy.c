@@ -140,6 +140,27 @@ int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const u
 	return message_end(&message);
 }
 
+void policy_id_write(uint8_t *out, const struct policy_id *id)
+{
+	struct xfrm_userpolicy_id wire;
+
+	memset(&wire, 0, sizeof(wire));
+	memcpy(&wire.sel, id->selector, sizeof(wire.sel));
+	wire.index = id->index;
+	wire.dir = id->direction;
+	memcpy(out, &wire, sizeof(wire));
+}
+
+void policy_id_read(struct policy_id *id, const uint8_t *data)
+{
+	struct xfrm_userpolicy_id wire;
+
+	memcpy(&wire, data, sizeof(wire));
+	memcpy(id->selector, &wire.sel, sizeof(wire.sel));
+	id->index = wire.index;
+	id->direction = wire.dir;
+}
+
 int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type)
 {
 	struct message message;

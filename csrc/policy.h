@@ -66,6 +66,15 @@ int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint
 int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint8_t *selector, uint32_t index,
 		   uint8_t direction, const struct policy_options *options);
 
+/* GETPOLICY, DELPOLICY, MIGRATE: struct xfrm_userpolicy_id, in host order. */
+struct policy_id {
+	uint8_t selector[SELECTOR_SIZE];
+	uint32_t index;
+	uint8_t direction;
+};
+void policy_id_write(uint8_t *out, const struct policy_id *id);
+void policy_id_read(struct policy_id *id, const uint8_t *data);
+
 /* Writes a FLUSHPOLICY message for one policy type; -1: the kernel's default, main. */
 int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type);
 

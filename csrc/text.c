@@ -230,3 +230,22 @@ const char *text_protocol_name(uint8_t number)
 			return protocols[i].name;
 	return NULL;
 }
+
+int text_address_pack(uint8_t *out, const char *text, size_t length)
+{
+	struct text_prefix address;
+	int err = text_to_address(text, length, TEXT_STRICT, &address);
+
+	if (err)
+		return err;
+	memcpy(out, &address.address, sizeof(address.address));
+	return address.family;
+}
+
+int text_address_unpack(char out[TEXT_ADDRESS_SIZE], const uint8_t *wire, uint16_t family)
+{
+	xfrm_address_t address;
+
+	memcpy(&address, wire, sizeof(address));
+	return text_from_address(&address, family, out);
+}

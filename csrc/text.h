@@ -20,6 +20,12 @@ enum text_error {
 	TEXT_NOT_ADDRESS = -3,
 };
 
+/* Reads an address into 16 bytes. Returns its family, or TEXT_NOT_ADDRESS. */
+int text_address_pack(uint8_t *out, const char *text, size_t length);
+
+/* Writes the canonical text of the 16 bytes at `wire`, and a NUL. Returns its length. */
+int text_address_unpack(char out[TEXT_ADDRESS_SIZE], const uint8_t *wire, uint16_t family);
+
 /* The number of the IP protocol `name` (the IANA name of those in use, or that of /etc/protocols), or -1. */
 int text_protocol_number(const char *name, size_t length);
 

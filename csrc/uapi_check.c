@@ -33,6 +33,36 @@
 	F(xfrm_userpolicy_info, priority) F(xfrm_userpolicy_info, index) F(xfrm_userpolicy_info, dir) \
 	F(xfrm_userpolicy_info, action) F(xfrm_userpolicy_info, flags) F(xfrm_userpolicy_info, share) \
 	S(xfrm_userpolicy_id) F(xfrm_userpolicy_id, index) F(xfrm_userpolicy_id, dir) \
+	S(xfrm_stats) F(xfrm_stats, replay) F(xfrm_stats, integrity_failed) \
+	S(xfrm_usersa_info) F(xfrm_usersa_info, id) F(xfrm_usersa_info, saddr) F(xfrm_usersa_info, lft) \
+	F(xfrm_usersa_info, curlft) F(xfrm_usersa_info, stats) F(xfrm_usersa_info, seq) \
+	F(xfrm_usersa_info, reqid) F(xfrm_usersa_info, family) F(xfrm_usersa_info, mode) \
+	F(xfrm_usersa_info, replay_window) F(xfrm_usersa_info, flags) \
+	S(xfrm_usersa_id) F(xfrm_usersa_id, spi) F(xfrm_usersa_id, family) F(xfrm_usersa_id, proto) \
+	S(xfrm_usersa_flush) S(xfrm_userspi_info) F(xfrm_userspi_info, min) F(xfrm_userspi_info, max) \
+	S(xfrm_user_expire) F(xfrm_user_expire, hard) S(xfrm_user_polexpire) F(xfrm_user_polexpire, hard) \
+	S(xfrm_user_acquire) F(xfrm_user_acquire, saddr) F(xfrm_user_acquire, sel) \
+	F(xfrm_user_acquire, policy) F(xfrm_user_acquire, aalgos) F(xfrm_user_acquire, ealgos) \
+	F(xfrm_user_acquire, calgos) F(xfrm_user_acquire, seq) \
+	S(xfrm_aevent_id) F(xfrm_aevent_id, saddr) F(xfrm_aevent_id, flags) F(xfrm_aevent_id, reqid) \
+	S(xfrm_user_report) F(xfrm_user_report, sel) \
+	S(xfrm_user_mapping) F(xfrm_user_mapping, reqid) F(xfrm_user_mapping, old_saddr) \
+	F(xfrm_user_mapping, new_saddr) F(xfrm_user_mapping, old_sport) F(xfrm_user_mapping, new_sport) \
+	S(xfrm_user_migrate) F(xfrm_user_migrate, old_saddr) F(xfrm_user_migrate, new_daddr) \
+	F(xfrm_user_migrate, new_saddr) F(xfrm_user_migrate, proto) F(xfrm_user_migrate, mode) \
+	F(xfrm_user_migrate, reqid) F(xfrm_user_migrate, old_family) F(xfrm_user_migrate, new_family) \
+	S(xfrm_user_kmaddress) F(xfrm_user_kmaddress, remote) F(xfrm_user_kmaddress, family) \
+	S(xfrm_userpolicy_default) F(xfrm_userpolicy_default, fwd) F(xfrm_userpolicy_default, out) \
+	S(xfrm_algo) F(xfrm_algo, alg_key_len) S(xfrm_algo_auth) F(xfrm_algo_auth, alg_trunc_len) \
+	S(xfrm_algo_aead) F(xfrm_algo_aead, alg_icv_len) \
+	S(xfrm_encap_tmpl) F(xfrm_encap_tmpl, encap_sport) F(xfrm_encap_tmpl, encap_dport) \
+	F(xfrm_encap_tmpl, encap_oa) \
+	S(xfrm_replay_state) F(xfrm_replay_state, seq) F(xfrm_replay_state, bitmap) \
+	S(xfrm_replay_state_esn) F(xfrm_replay_state_esn, seq) F(xfrm_replay_state_esn, oseq_hi) \
+	F(xfrm_replay_state_esn, seq_hi) F(xfrm_replay_state_esn, replay_window) \
+	S(xfrm_address_filter) F(xfrm_address_filter, daddr) F(xfrm_address_filter, family) \
+	F(xfrm_address_filter, splen) F(xfrm_address_filter, dplen) \
+	S(xfrmu_sadhinfo) F(xfrmu_sadhinfo, sadhmcnt) \
 	S(xfrmu_spdinfo) F(xfrmu_spdinfo, outcnt) F(xfrmu_spdinfo, fwdcnt) F(xfrmu_spdinfo, inscnt) \
 	F(xfrmu_spdinfo, outscnt) F(xfrmu_spdinfo, fwdscnt) \
 	S(xfrmu_spdhinfo) F(xfrmu_spdhinfo, spdhmcnt) \

@@ -249,7 +249,7 @@ def test_things_that_act_as_text_and_numbers() -> None:
     assert Template(Label("10.0.0.1"), reqid=given) == Template("10.0.0.1", reqid=2)
     # What is kept is plain, whatever was given.
     assert type(Mark(given, given).mask) is int
-    assert type(PolicyId(index=Index(8), direction="in").index) is int  # type: ignore[arg-type]
+    assert type(PolicyId(index=Index(8), direction="in").index) is int
     assert type(SecurityContext("a", given).algorithm) is int
 
 
@@ -278,7 +278,7 @@ def test_attributes_of_known_types_become_fields() -> None:
     policy = Policy(direction="in", mark=Mark(1), attributes=[Attribute(60, b"x"), Attribute(31, payload)])
     assert policy == Policy(direction="in", mark=Mark(1), if_id=7, attributes=[Attribute(60, b"x")])
     assert (policy.if_id, policy.attributes) == (7, (Attribute(60, b"x"),))
-    assert encode(decode(encode(policy))) == encode(policy)  # type: ignore[arg-type]
+    assert encode(decode(encode(policy))) == encode(policy)
     # Of a size that the type does not have they stay what they are.
     odd = Policy(direction="in", attributes=[Attribute(31, b"odd")])
     assert (odd.if_id, odd.attributes) == (None, (Attribute(31, b"odd"),))

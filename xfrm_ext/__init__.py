@@ -11,6 +11,7 @@
             print(policy)
 """
 
+from xfrm_ext.attribute import Attribute, Offload, SecurityContext
 from xfrm_ext.bulk import Indices, LoadResult
 from xfrm_ext.constants import (
     INFINITE,
@@ -46,7 +47,7 @@ from xfrm_ext.errors import (
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.mark import Mark
-from xfrm_ext.policy import Attribute, Offload, Policy, PolicyId, SecurityContext
+from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
 from xfrm_ext.session import Session

@@ -66,7 +66,7 @@ class LifetimeConfig(Value):
         ]
         set_wire(self, _CONFIG.pack(*limits, *seconds))
 
-    def _unpack(self) -> dict[str, Any]:
+    def _unpack(self, wire: Any) -> dict[str, Any]:
         return dict(zip((field.name for field in fields(self)), _CONFIG.unpack(self._wire), strict=True))
 
 
@@ -94,7 +94,7 @@ class LifetimeCurrent(Value):
             ),
         )
 
-    def _unpack(self) -> dict[str, Any]:
+    def _unpack(self, wire: Any) -> dict[str, Any]:
         return dict(zip((field.name for field in fields(self)), _CURRENT.unpack(self._wire), strict=True))
 
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xfrm_ext import wire
+from xfrm_ext.attribute import Attribute, Offload, SecurityContext, instance, items_of
 from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     MAX_TEMPLATES,
     Action,
-    AttributeType,
     Direction,
-    OffloadFlag,
     PolicyFlag,
     PolicyType,
     Share,
@@ -24,9 +23,9 @@ from xfrm_ext.constants import (
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.lifetime import NO_LIMITS, UNUSED, LifetimeConfig, LifetimeCurrent
 from xfrm_ext.mark import Mark
-from xfrm_ext.selector import Selector, interface_index
+from xfrm_ext.selector import Selector
 from xfrm_ext.template import Template
-from xfrm_ext.value import Value, set_wire
+from xfrm_ext.value import Value, is_selected, set_wire
 
 _DIRECTIONS = choices(Direction)
 _ACTIONS = choices(Action)
@@ -37,106 +36,16 @@ _NO_FLAGS = PolicyFlag(0)
 _NO_LIMITS = NO_LIMITS._wire
 _MAIN, _ALLOW, _SHARE_ANY = PolicyType.MAIN, Action.ALLOW, Share.ANY
 _ATTRIBUTE = struct.Struct("=HH")
-_CONTEXT = struct.Struct("=HHBBH")
-
-
-@dataclass(frozen=True, slots=True)
-class SecurityContext:
-    """An LSM's label (struct xfrm_user_sec_ctx, XFRMA_SEC_CTX): SELinux's unless told otherwise."""
-
-    context: str
-    """At most 4095 bytes in UTF-8."""
-    algorithm: int = 1
-    doi: int = 1
-    terminated: bool = True
-    """Whether a NUL follows on the wire, as `ip xfrm` sends it."""
-
-    def __post_init__(self) -> None:
-        try:
-            right = "\0" not in self.context and len(self.context.encode("utf-8", "surrogateescape")) <= 4095
-        except (AttributeError, TypeError, UnicodeEncodeError):
-            right = False
-        if not right or not isinstance(self.context, str):
-            rule = "is not text of at most 4095 bytes without NUL"
-            raise ValidationError("SecurityContext.context", shown(self.context), rule)
-        object.__setattr__(self, "algorithm", integer(self.algorithm, "SecurityContext.algorithm", 255))
-        object.__setattr__(self, "doi", integer(self.doi, "SecurityContext.doi", 255))
-        object.__setattr__(self, "terminated", bool(self.terminated))
-
-    def _encoded(self) -> bytes:
-        return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
-
-    @classmethod
-    def _from_parts(cls, parts: tuple[bytes, int, int] | None) -> tuple[SecurityContext | None, list[Attribute]]:
-        """The label on the wire, or, where it is no text that this class could have made, the attribute."""
-        if parts is None:
-            return None, []
-        text, algorithm, doi = parts
-        body = text[:-1] if text.endswith(b"\0") else text
-        if b"\0" not in body and len(body) <= 4095:
-            return cls(body.decode("utf-8", "surrogateescape"), algorithm, doi, text.endswith(b"\0")), []
-        kind = AttributeType.SEC_CTX
-        payload = _CONTEXT.pack(_CONTEXT.size + len(text), kind, algorithm, doi, len(text)) + text
-        return None, [Attribute(kind, payload)]
-
-
-@dataclass(frozen=True, slots=True)
-class Offload:
-    """The device that does the work (struct xfrm_user_offload, XFRMA_OFFLOAD_DEV)."""
-
-    interface: int
-    """Index of the interface, or its name in the calling thread's network namespace."""
-    flags: OffloadFlag = OffloadFlag.PACKET
-
-    def __init__(self, interface: int | str, flags: OffloadFlag | int | str = OffloadFlag.PACKET) -> None:
-        """Raises ValidationError."""
-        number = interface_index(interface, "Offload.interface")
-        object.__setattr__(self, "interface", number)
-        bits = checked_flags(flags, "Offload.flags", OffloadFlag, 255)
-        object.__setattr__(self, "flags", OffloadFlag(bits))
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """An attribute that this release has no field for, as it came, so that it can be sent back."""
-
-    type: AttributeType | int
-    payload: bytes
-
-    def __post_init__(self) -> None:
-        kind = integer(self.type, "Attribute.type", 0xFFFF, kind=AttributeType)
-        object.__setattr__(self, "type", AttributeType(kind))
-        if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
-            raise ValidationError("Attribute.payload", shown(self.payload), "is not bytes, at most 65531 of them")
 
 
 def _encoded_attributes(attributes: Iterable[Attribute]) -> bytes:
     parts = []
-    for attribute in _items(attributes, Attribute, "Policy.attributes"):
+    for attribute in items_of(attributes, Attribute, "Policy.attributes"):
         if not isinstance(attribute, Attribute):
             raise ValidationError("Policy.attributes", shown(attribute), "is not an Attribute")
         size = len(attribute.payload)
         parts.append(_ATTRIBUTE.pack(size + 4, attribute.type) + attribute.payload + bytes(-size % 4))
     return b"".join(parts)
-
-
-def _items(values: object, kind: type, field: str) -> tuple[Any, ...]:
-    """What an iterable yields. Errors of the iterable itself go through."""
-    if values.__class__ is tuple:
-        return values
-    if not isinstance(values, (list, Iterable)) or isinstance(values, (str, bytes)):
-        raise ValidationError(field, shown(values), f"is not an iterable of {kind.__name__}")
-    return tuple(values)
-
-
-def _a(kind: type) -> str:
-    return f"{'an' if kind.__name__[0] in 'AO' else 'a'} {kind.__name__}"
-
-
-def _instance(value: object, kind: type, field: str) -> Any:
-    if isinstance(value, kind):
-        return value
-    raise ValidationError(field, shown(value), f"is not {_a(kind)}")
 
 
 def _options(
@@ -148,16 +57,16 @@ def _options(
     attributes: Iterable[Attribute],
     owner: str,
 ) -> wire.PolicyOptions:
-    if mark is not None and not _instance(mark, Mark, f"{owner}.mark").mask:
+    if mark is not None and not instance(mark, Mark, f"{owner}.mark").mask:
         mark = None  # every mark: the kernel does not store it either
     if isinstance(security_context, str):
         security_context = SecurityContext(security_context)
     context = None
     if security_context is not None:
-        label: SecurityContext = _instance(security_context, SecurityContext, f"{owner}.security_context")
+        label: SecurityContext = instance(security_context, SecurityContext, f"{owner}.security_context")
         context = (label._encoded(), label.algorithm, label.doi)
     if offload is not None:
-        _instance(offload, Offload, f"{owner}.offload")
+        instance(offload, Offload, f"{owner}.offload")
     return wire.PolicyOptions(
         policy_type or None,  # main is what the kernel takes when there is none
         (mark.value, mark.mask) if mark is not None else None,
@@ -240,15 +149,15 @@ class Policy(Value):
         if selector is None:
             selector = _ANY
         elif selector.__class__ is not Selector:
-            _instance(selector, Selector, "Policy.selector")
+            instance(selector, Selector, "Policy.selector")
         way = choice(direction, "Policy.direction", _DIRECTIONS, Direction)
         if index.__class__ is not int or index:
             index = integer(index, "Policy.index", 0xFFFFFFFF)
             _check_index(index, way, "Policy.index")
         message = wire.policy_bytes(
             selector._wire,
-            _NO_LIMITS if lifetime is None else _instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
-            None if current is None else _instance(current, LifetimeCurrent, "Policy.current")._wire,
+            _NO_LIMITS if lifetime is None else instance(lifetime, LifetimeConfig, "Policy.lifetime")._wire,
+            None if current is None else instance(current, LifetimeCurrent, "Policy.current")._wire,
             _template_bytes(templates),
             integer(priority, "Policy.priority", 0xFFFFFFFF),
             index,
@@ -263,15 +172,33 @@ class Policy(Value):
             message = wire.canonical_policies(message)[0]
         set_wire(self, message)
 
-    def _unpack(self) -> dict[str, Any]:
+    def _encoded(self, wire: Any) -> bytes:
+        """The message, made by one of the two wire modules."""
+        if is_selected(wire):
+            return self._wire
+        kind, mark, if_id, context = self.policy_type, self.mark, self.if_id, self.security_context
+        message: bytes = wire.policy_bytes(
+            self.selector._encoded(wire),
+            self.lifetime._wire,
+            self.current._wire,
+            b"".join(template._encoded(wire) for template in self.templates),
+            self.priority,
+            self.index,
+            self.direction | self.action << 8 | self.flags << 16 | self.share << 24,
+            _options(kind, mark, if_id, context, self.offload, self.attributes, "Policy"),
+        )
+        return wire.canonical_policies(message)[0] if self.attributes else message
+
+    def _unpack(self, wire: Any) -> dict[str, Any]:
+        values: dict[str, Any]
         values, known, unknown = wire.policy_fields(self._wire)
-        values["selector"] = Selector._from_wire(values["selector"])
+        values["selector"] = Selector._from_wire(values["selector"], wire)
         values["lifetime"] = LifetimeConfig._from_wire(values["lifetime"])
         values["current"] = LifetimeCurrent._from_wire(values["current"])
         templates = values["templates"]
         size = wire.TEMPLATE_SIZE
         values["templates"] = tuple(
-            Template._from_wire(templates[start : start + size]) for start in range(0, len(templates), size)
+            Template._from_wire(templates[start : start + size], wire) for start in range(0, len(templates), size)
         )
         values["direction"] = Direction(values["direction"])
         values["action"] = Action(values["action"])
@@ -309,12 +236,12 @@ def _template_bytes(templates: Iterable[Template] | Template) -> bytes:
         return b""
     if isinstance(templates, Template):
         return templates._wire
-    items = _items(templates, Template, "Policy.templates")
+    items = items_of(templates, Template, "Policy.templates")
     if len(items) > MAX_TEMPLATES:
         raise ValidationError("Policy.templates", str(len(items)), f"templates, and {MAX_TEMPLATES} is the most")
     for item in items:
         if item.__class__ is not Template:
-            _instance(item, Template, "Policy.templates")
+            instance(item, Template, "Policy.templates")
     return b"".join([item._wire for item in items])
 
 
@@ -347,11 +274,11 @@ class PolicyId:
     ) -> None:
         """Raises ValidationError."""
         if selector is not None:
-            _instance(selector, Selector, "PolicyId.selector")
+            instance(selector, Selector, "PolicyId.selector")
         index = integer(index, "PolicyId.index", 0xFFFFFFFF)
         if (selector is None) == (not index):
             raise ValidationError("PolicyId", None, "needs a selector or an index, one of the two")
-        if mark is not None and not _instance(mark, Mark, "PolicyId.mark").mask:
+        if mark is not None and not instance(mark, Mark, "PolicyId.mark").mask:
             mark = None  # every mark, as in a policy
         if_id = None if if_id is None else integer(if_id, "PolicyId.if_id", 0xFFFFFFFF)
         if isinstance(security_context, str):
@@ -370,6 +297,10 @@ class PolicyId:
 
     def message(self, message: int) -> bytes:
         """The XFRM_MSG_GETPOLICY or DELPOLICY message for this policy."""
+        return self._encoded(message, wire)
+
+    def _encoded(self, message: int, wire: Any) -> bytes:
         options = _options(self.policy_type, self.mark, self.if_id, self.security_context, None, (), "PolicyId")
         selector = _ANY if self.selector is None else self.selector
-        return wire.policy_id_bytes(message, selector._wire, self.index, self.direction, options)
+        data: bytes = wire.policy_id_bytes(message, selector._encoded(wire), self.index, self.direction, options)
+        return data

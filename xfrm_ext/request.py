@@ -1,28 +1,186 @@
 # SPDX-License-Identifier: MIT
-"""Request: a message to the kernel, before it is bytes."""
+"""Request: a message to or from the kernel, before it is bytes. And bodies that only requests have: SpiRequest,
+StateFilter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from xfrm_ext.constants import Message, PolicyType
+from xfrm_ext.address import ANY
+from xfrm_ext.attribute import Attribute, Items, instance, rest_items
+from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.constants import AttributeType, Family, Message, PolicyType, Protocol
+from xfrm_ext.errors import ValidationError
+from xfrm_ext.event import Acquire, AsyncEvent, Mapping, PolicyExpired, Report, StateExpired, _state, _state_parts
+from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
+from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.selector import PrefixLike, Selector
+from xfrm_ext.state import State, StateId
+from xfrm_ext.wire.item import Item
+
+_PROTOCOLS = choices(Protocol)
+_FAMILIES = choices(Family)
+_U32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class SpiRequest:
+    """Asks for a free SPI (XFRM_MSG_ALLOCSPI, struct xfrm_userspi_info)."""
+
+    state: State
+    """The larval state to be made, or, where its ``sequence`` is that of an ACQUIRE, to be given an SPI."""
+    minimum: int = 0x100
+    maximum: int = 0x0FFFFFFF
+    """Both included; IPComp: at most 0xffff."""
+
+    def __post_init__(self) -> None:
+        instance(self.state, State, "SpiRequest.state")
+        object.__setattr__(self, "minimum", integer(self.minimum, "SpiRequest.minimum", _U32))
+        object.__setattr__(self, "maximum", integer(self.maximum, "SpiRequest.maximum", _U32))
+        if self.minimum > self.maximum:
+            raise ValidationError(
+                "SpiRequest.minimum", hex(self.minimum), f"is more than {self.maximum:#x}, the maximum"
+            )
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        fixed, items = _state_parts(self.state, wire)
+        return {"state": fixed, "spi_min": self.minimum, "spi_max": self.maximum}, items
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> SpiRequest:
+        value = cls.__new__(cls)  # as it came: nothing keeps others from a minimum above the maximum
+        object.__setattr__(value, "state", _state(values["state"], items, wire))
+        object.__setattr__(value, "minimum", values["spi_min"])
+        object.__setattr__(value, "maximum", values["spi_max"])
+        return value
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class StateFilter:
+    """Which states a dump is to show; the kernel looks (XFRMA_PROTO; XFRMA_ADDRESS_FILTER, struct
+    xfrm_address_filter)."""
+
+    protocol: Protocol | None = None
+    source: str | None = None
+    """Prefix that the source address is in; None: any."""
+    destination: str | None = None
+    family: Family | None = None
+    """None: that of the prefixes, else any."""
+    attributes: tuple[Attribute, ...] = ()
+
+    def __init__(
+        self,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+        attributes: tuple[Attribute, ...] = (),
+    ) -> None:
+        """Raises ValidationError."""
+        kind = None
+        if protocol is not None:
+            kind = Protocol(choice(protocol, "StateFilter.protocol", _PROTOCOLS, Protocol))
+        wanted = None
+        if family is not None:
+            wanted = Family(choice(family, "StateFilter.family", _FAMILIES, Family))
+        if source is not None or destination is not None:
+            try:
+                both = Selector(source, destination, family=wanted)
+            except ValidationError as error:
+                name = error.field.replace("Selector", "StateFilter")
+                raise ValidationError(name, error.value, error.rule) from None
+            wanted = both.family
+            source = None if source is None else both.source
+            destination = None if destination is None else both.destination
+        for name, value in (
+            ("protocol", kind),
+            ("source", source),
+            ("destination", destination),
+            ("family", wanted),
+            ("attributes", attributes),
+        ):
+            object.__setattr__(self, name, value)
+
+    def _parts(self, wire: Any) -> tuple[None, list[Item]]:
+        items = []
+        if self.protocol is not None:
+            items.append(Item(AttributeType.PROTO, (self.protocol,)))
+        if self.family is not None:
+            zero = "::/0" if self.family == Family.INET6 else "0.0.0.0/0"
+            selector: bytes = wire.selector_bytes(
+                self.source or zero, self.destination or zero, self.family, False, None
+            )
+            destination, source, to_bits, from_bits = selector[:16], selector[16:32], selector[42], selector[43]
+            numbers = (self.family, from_bits, to_bits)
+            items.append(Item(AttributeType.ADDRESS_FILTER, numbers, source + destination))
+        return None, items + rest_items(self.attributes)
+
+    @classmethod
+    def _from_parts(cls, items: Items, wire: Any) -> StateFilter:
+        kind = items.number(AttributeType.PROTO)
+        protocol = None if kind is None else Protocol(kind)
+        addresses = items.take(AttributeType.ADDRESS_FILTER)
+        if addresses is None or not addresses.numbers:
+            return cls(protocol, attributes=items.rest(wire))
+        family, from_bits, to_bits = addresses.numbers
+        values = []
+        for at, bits in ((0, from_bits), (16, to_bits)):
+            part = addresses.data[at : at + 16]
+            values.append(None if part == ANY and not bits else f"{wire.address_text(part, family)}/{bits}")
+        value = cls.__new__(cls)  # as it came, host bits and all
+        for name, one in zip(
+            ("protocol", "source", "destination", "family", "attributes"),
+            (protocol, *values, Family(family), items.rest(wire)),
+            strict=True,
+        ):
+            object.__setattr__(value, name, one)
+        return value
+
+
+Body: TypeAlias = (
+    "State | StateId | StateFilter | SpiRequest | StateExpired | Policy | PolicyId | PolicyExpired | Acquire | "
+    "AsyncEvent | Report | Mapping | Migration | StateMigration | SadInfo | SpdInfo | SpdThresholds | "
+    "PolicyDefaults | Protocol | PolicyType | None"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message to the kernel.
+    """One message.
 
     ============================  ==============================================
     ``message``                   ``body``
     ============================  ==============================================
+    NEWSA, UPDSA                  State
+    GETSA                         StateId; or StateFilter or None to dump
+    DELSA                         StateId; State in an event
+    ALLOCSPI                      SpiRequest
+    FLUSHSA                       Protocol, or None for all
+    EXPIRE                        StateExpired
     NEWPOLICY, UPDPOLICY          Policy
     GETPOLICY                     PolicyId, or None to dump all
-    DELPOLICY                     PolicyId
+    DELPOLICY                     PolicyId; Policy in an event
     FLUSHPOLICY                   PolicyType, or None for the kernel's default, main
+    POLEXPIRE                     PolicyExpired
+    ACQUIRE                       Acquire
+    NEWAE, GETAE                  AsyncEvent
+    REPORT                        Report
+    MAPPING                       Mapping
+    MIGRATE                       Migration
+    MIGRATE_STATE                 StateMigration
+    GETSADINFO                    None
+    NEWSADINFO                    SadInfo
     GETSPDINFO                    None
+    NEWSPDINFO                    SpdThresholds to set them; SpdInfo in a reply
+    SETDEFAULT                    PolicyDefaults
+    GETDEFAULT                    None; PolicyDefaults in a reply
     ============================  ==============================================
     """
 
     message: Message
-    body: Policy | PolicyId | PolicyType | None = None
+    body: Body = None
+
+
+__all__ = ["Body", "Request", "SpiRequest", "StateFilter", "StateId"]

@@ -19,7 +19,7 @@ from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.constants import Family, Protocol
 from xfrm_ext.errors import ValidationError
-from xfrm_ext.value import Value, set_wire
+from xfrm_ext.value import Value, is_selected, set_wire
 
 AddressLike: TypeAlias = str | IPv4Address | IPv6Address
 PrefixLike: TypeAlias = AddressLike | IPv4Network | IPv6Network | IPv4Interface | IPv6Interface
@@ -164,8 +164,24 @@ class Selector(Value):
             text += ", strict=False"
         return f"{text})"
 
-    def _unpack(self) -> dict[str, Any]:
-        values = wire.selector_fields(self._wire)
+    def _encoded(self, wire: Any) -> bytes:
+        """The bytes, made by one of the two wire modules."""
+        if is_selected(wire):
+            return self._wire
+        numbers = (
+            self.source_port,
+            self.source_port_mask,
+            self.destination_port,
+            self.destination_port_mask,
+            self.protocol,
+            self.interface,
+            self.user,
+        )
+        data: bytes = wire.selector_bytes(self.source, self.destination, self.family, False, numbers)
+        return data
+
+    def _unpack(self, wire: Any) -> dict[str, Any]:
+        values: dict[str, Any] = wire.selector_fields(self._wire)
         values["family"] = Family(values["family"])
         return values
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
+from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.batchfile import BatchFile
 from xfrm_ext.bulk import (
     BATCH,
@@ -26,8 +27,8 @@ from xfrm_ext.constants import Direction, Message, PolicyType
 from xfrm_ext.errors import ProtocolError, ValidationError
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.mark import Mark
-from xfrm_ext.policy import Policy, PolicyId, SecurityContext
-from xfrm_ext.request import Request
+from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.request import Body, Request
 from xfrm_ext.selector import Selector
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Spd:
     def _talk(self, request: Request | Policy, operation: str) -> None:
         self._session._transport.talk(native.encode(request), operation, timeout=self._session.timeout)
 
-    def _ask(self, request: Request, operation: str) -> Policy | Request | SpdInfo:
+    def _ask(self, request: Request, operation: str) -> Body | Request:
         reply = self._session._transport.talk(
             native.encode(request), operation, answer=True, timeout=self._session.timeout
         )

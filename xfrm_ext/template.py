@@ -12,7 +12,7 @@ from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.constants import Family, Level, Mode, Protocol, Share
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.selector import _ADDRESSES, _FAMILIES, AddressLike
-from xfrm_ext.value import Value, set_wire
+from xfrm_ext.value import Value, is_selected, set_wire
 
 _PROTOCOLS = choices(Protocol)
 _MODES = choices(Mode)
@@ -111,8 +111,24 @@ class Template(Value):
             ),
         )
 
-    def _unpack(self) -> dict[str, Any]:
-        values = wire.template_fields(self._wire)
+    def _encoded(self, wire: Any) -> bytes:
+        """The bytes, made by one of the two wire modules."""
+        if is_selected(wire):
+            return self._wire
+        without = self.family == Family.UNSPEC
+        data: bytes = wire.template_bytes(
+            "" if without else self.source,
+            "" if without else self.destination,
+            -1 if without else self.family,
+            self.spi,
+            self.reqid,
+            self.protocol | self.mode << 8 | self.level << 16 | self.share << 24,
+            (self.aalgos, self.ealgos, self.calgos),
+        )
+        return data
+
+    def _unpack(self, wire: Any) -> dict[str, Any]:
+        values: dict[str, Any] = wire.template_fields(self._wire)
         values["protocol"] = Protocol(values["protocol"])
         values["mode"] = Mode(values["mode"])
         values["level"] = Level(values["level"])

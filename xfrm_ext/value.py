@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from xfrm_ext import wire as selected
 from xfrm_ext.constants import Enumeration, Flags
 
 _Self = TypeVar("_Self", bound="Value")
@@ -24,16 +25,23 @@ class Value:
 
     _wire: bytes
 
-    def _unpack(self) -> dict[str, Any]:
-        """All fields, by name, read out of the bytes."""
+    def _unpack(self, wire: Any) -> dict[str, Any]:
+        """All fields, by name, read out of the bytes with one of the two wire modules."""
         raise TypeError(f"{type(self).__name__} has no fields of its own")
 
     @classmethod
-    def _from_wire(cls: type[_Self], wire: bytes) -> _Self:
-        """A value from bytes that are known to be well-formed."""
+    def _from_wire(cls: type[_Self], data: bytes, wire: Any = selected) -> _Self:
+        """A value from bytes that are known to be well-formed. A wire module that is not the selected one reads
+        the fields at once."""
         value = cls.__new__(cls)
-        set_wire(value, wire)
+        set_wire(value, data)
+        if not is_selected(wire):
+            value._fill(value._unpack(wire))
         return value
+
+    def _fill(self, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
 
     if not TYPE_CHECKING:  # type checkers know the fields, and shall go on complaining about others
 
@@ -41,9 +49,8 @@ class Value:
             # Only called for a slot that is still empty, or a name that does not exist.
             if name not in type(self).__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            values = self._unpack()
-            for key, value in values.items():
-                object.__setattr__(self, key, value)
+            values = self._unpack(selected)
+            self._fill(values)
             return values[name]
 
     def __eq__(self, other: object) -> bool:
@@ -71,6 +78,11 @@ class Value:
             if value != field.default:
                 shown.append(f"{field.name}={_short(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def is_selected(wire: Any) -> bool:
+    """Whether it is the wire module that values are built with."""
+    return bool(wire.pack is selected.pack)
 
 
 def _short(value: object) -> str:

@@ -7,12 +7,13 @@ Knows no value classes and no sockets. What comes out of here is bytes, numbers 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.checks import shown
 from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.wire.item import Item
 
 SELECTOR_SIZE: int = lib.SELECTOR_SIZE
 TEMPLATE_SIZE: int = lib.TEMPLATE_SIZE
@@ -36,15 +37,6 @@ _PREFIX_RULES = {
 }
 _HOST_BITS = "has host bits set: the kernel would keep and compare them (strict=False allows it)"
 
-# Where attributes begin in a message, behind the netlink header, by message type.
-_FIXED_SIZES = {
-    lib.XFRM_MSG_NEWPOLICY: 168,
-    lib.XFRM_MSG_UPDPOLICY: 168,
-    lib.XFRM_MSG_GETPOLICY: 64,
-    lib.XFRM_MSG_DELPOLICY: 64,
-    lib.XFRM_MSG_FLUSHPOLICY: 0,
-    lib.XFRM_MSG_GETSPDINFO: 4,
-}
 _HEADER = struct.Struct("=IHHII")
 _LONGEST = 65536  # bytes of a message: what fits the send buffers that systems give
 _DUMP_FLAGS = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
@@ -387,31 +379,19 @@ def retype(block: bytearray, message: int) -> None:
         raise ProtocolError("a block of messages has lengths that do not fit")
 
 
-# --- info -----------------------------------------------------------------------------------------------
-
-
-def spd_info_request() -> bytes:
-    """An XFRM_MSG_GETSPDINFO message."""
-    out = _new(_BYTES, 32)
-    return _taken(out, lib.spd_info_request(out, 32))
-
-
-def spd_info_fields(message: bytes) -> dict[str, int]:
-    """The fields of an XFRM_MSG_NEWSPDINFO message, by name."""
-    info = ffi.new("struct spd_info *")
-    if lib.spd_info_unpack(info, message, len(message)) < 0:
-        raise ProtocolError("an XFRM_MSG_NEWSPDINFO message has lengths that do not fit")
-    return {name: getattr(info, name) for name, _ in ffi.typeof("struct spd_info").fields}
-
-
 # --- any message ----------------------------------------------------------------------------------------
 
 
-def message_type(message: bytes | bytearray) -> int:
-    """nlmsg_type of a message."""
+def header(message: Any) -> tuple[int, int, int, int, int]:
+    """Length, type, flags, sequence number and port of a message (struct nlmsghdr)."""
     if len(message) < _HEADER.size:
         raise ProtocolError(f"{len(message)} bytes are no netlink message")
-    return int(_HEADER.unpack_from(message)[1])
+    return _HEADER.unpack_from(message)
+
+
+def message_type(message: Any) -> int:
+    """nlmsg_type of a message."""
+    return header(message)[1]
 
 
 def message_types(block: bytes | bytearray) -> list[int]:
@@ -426,7 +406,10 @@ def message_types(block: bytes | bytearray) -> list[int]:
 
 def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
     """The type of the attribute that an extended ACK's offset points at; None: it points at none."""
-    position = _HEADER.size + _FIXED_SIZES.get(message_type(message), len(message))
+    size = lib.body_size(message_type(message), _HEADER.unpack_from(message)[2])
+    if size < 0:
+        return None
+    position = _HEADER.size + (size + 3 & ~3)
     while offset > 0 and position + 4 <= len(message):
         size, kind = struct.unpack_from("=HH", message, position)
         if position <= offset < position + max(size, 4):
@@ -435,3 +418,194 @@ def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
             break
         position += (size + 3) & ~3
     return None
+
+
+# --- memory for keys ------------------------------------------------------------------------------------
+
+_wiped_array = ffi.new_allocator(lib.memory_allocate, lib.memory_free, should_clear_after_alloc=False)
+
+
+def memory(data: Any) -> Any:
+    """A copy of bytes in memory that is wiped when it is freed: bytes-like, its repr shows nothing of it."""
+    size = len(data)
+    copy = _wiped_array(_BYTES, size or 1)
+    ffi.memmove(copy, data, size)
+    return _buffer(copy, size)
+
+
+# --- addresses ------------------------------------------------------------------------------------------
+
+
+def address_bytes(text: str) -> tuple[bytes, int] | None:
+    """xfrm_address_t and the family; None: the text is no IP address."""
+    try:
+        encoded = text.encode("ascii")
+    except UnicodeEncodeError:
+        return None
+    out = _new(_BYTES, 16)
+    family = lib.text_address_pack(out, encoded, len(encoded))
+    return None if family < 0 else (_taken(out, 16), family)
+
+
+def address_text(address: bytes, family: int) -> str:
+    """The canonical text of xfrm_address_t."""
+    out = _new("char[]", lib.TEXT_ADDRESS_SIZE)
+    lib.text_address_unpack(out, address, family)
+    return _text(out)
+
+
+# --- messages of all kinds ------------------------------------------------------------------------------
+
+
+class _Fixed:
+    """The fixed part of some messages: its C structure of plain fields, and what converts it."""
+
+    def __init__(self, name: str, pack: str, unpack: str) -> None:
+        self.pointer = ffi.typeof(f"struct {name} *")
+        self.fields = [(key, field.type.kind == "array") for key, field in self.pointer.item.fields]
+        self.pack, self.unpack = getattr(lib, pack), getattr(lib, unpack)
+
+    def write(self, fields: Mapping[str, int | bytes], size: int) -> Any:
+        out = _new(_BYTES, size)
+        self.pack(out, _new(self.pointer, fields))
+        return out
+
+    def read(self, data: Any) -> dict[str, int | bytes]:
+        native = _new(self.pointer)
+        self.unpack(native, data)
+        return {
+            name: bytes(_buffer(getattr(native, name))) if is_array else getattr(native, name)
+            for name, is_array in self.fields
+        }
+
+
+_STATE = _Fixed("state", "state_pack", "state_unpack")
+_STATE_ID = _Fixed("state_id", "state_id_pack", "state_id_unpack")
+_POLICY_ID = _Fixed("policy_id", "policy_id_write", "policy_id_read")
+_ASYNC_EVENT = _Fixed("async_event", "async_event_pack", "async_event_unpack")
+_INFO = _Fixed("info", "info_pack", "info_unpack")
+_DEFAULTS = _Fixed("policy_defaults", "policy_defaults_pack", "policy_defaults_unpack")
+_MIGRATION = _Fixed("migration", "migration_pack", "migration_unpack")
+_FIXED = {
+    lib.XFRM_MSG_NEWSA: _STATE,
+    lib.XFRM_MSG_UPDSA: _STATE,
+    lib.XFRM_MSG_GETSA: _STATE_ID,
+    lib.XFRM_MSG_DELSA: _STATE_ID,
+    lib.XFRM_MSG_FLUSHSA: _Fixed("state_flush", "state_flush_pack", "state_flush_unpack"),
+    lib.XFRM_MSG_ALLOCSPI: _Fixed("spi_request", "spi_request_pack", "spi_request_unpack"),
+    lib.XFRM_MSG_EXPIRE: _Fixed("state_expire", "state_expire_pack", "state_expire_unpack"),
+    lib.XFRM_MSG_GETPOLICY: _POLICY_ID,
+    lib.XFRM_MSG_DELPOLICY: _POLICY_ID,
+    lib.XFRM_MSG_MIGRATE: _POLICY_ID,
+    lib.XFRM_MSG_POLEXPIRE: _Fixed("policy_expire", "policy_expire_pack", "policy_expire_unpack"),
+    lib.XFRM_MSG_ACQUIRE: _Fixed("acquire", "acquire_pack", "acquire_unpack"),
+    lib.XFRM_MSG_NEWAE: _ASYNC_EVENT,
+    lib.XFRM_MSG_GETAE: _ASYNC_EVENT,
+    lib.XFRM_MSG_REPORT: _Fixed("report", "report_pack", "report_unpack"),
+    lib.XFRM_MSG_MAPPING: _Fixed("mapping", "mapping_pack", "mapping_unpack"),
+    lib.XFRM_MSG_MIGRATE_STATE: _Fixed("state_migration", "state_migration_pack", "state_migration_unpack"),
+    lib.XFRM_MSG_NEWSADINFO: _INFO,
+    lib.XFRM_MSG_GETSADINFO: _INFO,
+    lib.XFRM_MSG_NEWSPDINFO: _INFO,
+    lib.XFRM_MSG_GETSPDINFO: _INFO,
+    lib.XFRM_MSG_SETDEFAULT: _DEFAULTS,
+    lib.XFRM_MSG_GETDEFAULT: _DEFAULTS,
+}
+_ITEMS = ffi.typeof("struct item[]")
+_ITEM = ffi.typeof("struct item *")
+_SIZE = ffi.typeof("size_t *")
+_KEYS = {lib.XFRMA_ALG_AUTH, lib.XFRMA_ALG_CRYPT, lib.XFRMA_ALG_COMP, lib.XFRMA_ALG_AEAD, lib.XFRMA_ALG_AUTH_TRUNC}
+
+
+def pack(
+    message: int, flags: int, fields: Mapping[str, int | bytes] | bytes | None, items: Sequence[Item] = ()
+) -> Any:
+    """A message with sequence number and port 0, in memory that is wiped when it is freed.
+
+    `fields` of the fixed part by name, or the fixed part as it is; None: there is none.
+    """
+    size = 0 if fields is None else lib.body_size(message, 0)
+    fixed: Any = ffi.NULL
+    if isinstance(fields, bytes):
+        fixed = fields
+    elif fields is not None:
+        fixed = fields["policy"] if message not in _FIXED else _FIXED[message].write(fields, size)
+    capacity = _HEADER.size + size + 3
+    native = _new(_ITEMS, len(items))
+    kept = []
+    for place, item in zip(native, items, strict=True):
+        place.type = item.type
+        if item.numbers is None:
+            place.raw = 1
+        else:
+            place.count = len(item.numbers)
+            place.numbers = [number & 0xFFFFFFFFFFFFFFFF for number in item.numbers]
+        if item.name:
+            name = ffi.from_buffer(item.name)
+            kept.append(name)
+            place.name, place.name_size = name, len(item.name)
+        if item.data:
+            data = ffi.from_buffer(_BYTES, item.data)
+            kept.append(data)
+            place.data, place.data_size = data, len(item.data)
+        capacity += 80 + len(item.data)
+    out = _wiped_array(_BYTES, capacity)
+    length = lib.body_pack(out, capacity, message, flags, fixed, size, native, len(items))
+    if not 0 < length <= _LONGEST:
+        raise ValidationError(
+            "message", None, f"is of more than {_LONGEST} bytes, or has an attribute of another size"
+        )
+    return _buffer(out, length)
+
+
+def unpack(message: Any) -> tuple[int, int, dict[str, int | bytes] | None, list[Item]]:
+    """The type, flags, fields and items of a message. Raises ProtocolError."""
+    data, length = ffi.from_buffer(_BYTES, message), len(message)
+    begin = lib.body_begin(data, length)
+    if begin < 0:
+        raise ProtocolError("a message is of no known type, or has lengths that do not fit")
+    _, kind, flags, _, _ = _HEADER.unpack_from(message)
+    size = lib.body_size(kind, flags)
+    fields: dict[str, int | bytes] | None = None
+    if kind in _FIXED:
+        fields = _FIXED[kind].read(data + _HEADER.size) if size else None
+    elif size:
+        fields = {"policy": _taken(data + _HEADER.size, size)}
+    position, native = _new(_SIZE, begin), _new(_ITEM)
+    items = []
+    while (found := lib.body_next(data, length, position, native)) > 0:
+        items.append(_item(native))
+    if found < 0:
+        raise ProtocolError("an attribute has a length that does not fit")
+    return kind, flags, fields, items
+
+
+def _item(native: Any) -> Item:
+    kind = native.type
+    part = _buffer(native.data, native.data_size) if native.data_size else b""
+    data = memory(part) if kind & 0x3FFF in _KEYS else bytes(part)
+    if native.raw:
+        return Item(kind, None, data)
+    numbers = tuple(native.numbers[0 : native.count])
+    if kind == lib.XFRMA_OFFLOAD_DEV and numbers[0] >> 63:
+        numbers = (numbers[0] - (1 << 64), numbers[1])
+    return Item(kind, numbers, data, bytes(_buffer(native.name, native.name_size)) if native.name_size else b"")
+
+
+def migration_bytes(fields: Mapping[str, int | bytes]) -> bytes:
+    """struct xfrm_user_migrate."""
+    return _taken(_MIGRATION.write(fields, lib.MIGRATION_SIZE), lib.MIGRATION_SIZE)
+
+
+def migration_fields(data: bytes) -> dict[str, int | bytes]:
+    """The fields of struct xfrm_user_migrate, by name."""
+    return _MIGRATION.read(data)
+
+
+def delete_state_messages(block: bytes | bytearray) -> bytearray:
+    """The DELSA messages for a block of NEWSA messages."""
+    out = _wiped_array(_BYTES, len(block))
+    size = lib.state_block_delete(out, len(block), ffi.from_buffer(block), len(block))
+    if size < 0:
+        raise ProtocolError("a block of state messages has lengths that do not fit")
+    return bytearray(_buffer(out, size))

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""What several kinds of messages carry: Offload, SecurityContext, unknown attributes (Attribute)."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xfrm_ext.checks import flags as checked_flags
+from xfrm_ext.checks import integer, shown
+from xfrm_ext.constants import AttributeType, Message, OffloadFlag
+from xfrm_ext.errors import ValidationError
+from xfrm_ext.mark import Mark
+from xfrm_ext.replay import LARGEST_WINDOW, ReplayState
+from xfrm_ext.selector import interface_index
+from xfrm_ext.wire.item import Item
+
+_CONTEXT = struct.Struct("=HHBBH")
+_KEYED = {
+    AttributeType.ALG_AUTH,
+    AttributeType.ALG_CRYPT,
+    AttributeType.ALG_COMP,
+    AttributeType.ALG_AEAD,
+    AttributeType.ALG_AUTH_TRUNC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityContext:
+    """An LSM's label (struct xfrm_user_sec_ctx, XFRMA_SEC_CTX): SELinux's unless told otherwise."""
+
+    context: str
+    """At most 4095 bytes in UTF-8."""
+    algorithm: int = 1
+    doi: int = 1
+    terminated: bool = True
+    """Whether a NUL follows on the wire, as `ip xfrm` sends it."""
+
+    def __post_init__(self) -> None:
+        try:
+            right = "\0" not in self.context and len(self.context.encode("utf-8", "surrogateescape")) <= 4095
+        except (AttributeError, TypeError, UnicodeEncodeError):
+            right = False
+        if not right or not isinstance(self.context, str):
+            rule = "is not text of at most 4095 bytes without NUL"
+            raise ValidationError("SecurityContext.context", shown(self.context), rule)
+        object.__setattr__(self, "algorithm", integer(self.algorithm, "SecurityContext.algorithm", 255))
+        object.__setattr__(self, "doi", integer(self.doi, "SecurityContext.doi", 255))
+        object.__setattr__(self, "terminated", bool(self.terminated))
+
+    def _encoded(self) -> bytes:
+        return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
+
+    @classmethod
+    def _from_parts(cls, parts: tuple[bytes, int, int] | None) -> tuple[SecurityContext | None, list[Attribute]]:
+        """The label on the wire, or, where it is no text that this class could have made, the attribute."""
+        if parts is None:
+            return None, []
+        text, algorithm, doi = parts
+        body = text[:-1] if text.endswith(b"\0") else text
+        if b"\0" not in body and len(body) <= 4095:
+            return cls(body.decode("utf-8", "surrogateescape"), algorithm, doi, text.endswith(b"\0")), []
+        kind = AttributeType.SEC_CTX
+        payload = _CONTEXT.pack(_CONTEXT.size + len(text), kind, algorithm, doi, len(text)) + text
+        return None, [Attribute(kind, payload)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """The device that does the work (struct xfrm_user_offload, XFRMA_OFFLOAD_DEV)."""
+
+    interface: int
+    """Index of the interface, or its name in the calling thread's network namespace."""
+    flags: OffloadFlag = OffloadFlag.PACKET
+
+    def __init__(self, interface: int | str, flags: OffloadFlag | int | str = OffloadFlag.PACKET) -> None:
+        """Raises ValidationError."""
+        number = interface_index(interface, "Offload.interface")
+        object.__setattr__(self, "interface", number)
+        bits = checked_flags(flags, "Offload.flags", OffloadFlag, 255)
+        object.__setattr__(self, "flags", OffloadFlag(bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute that this release has no field for, as it came, so that it can be sent back."""
+
+    type: AttributeType | int
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        kind = integer(self.type, "Attribute.type", 0xFFFF, kind=AttributeType)
+        object.__setattr__(self, "type", AttributeType(kind))
+        if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
+            raise ValidationError("Attribute.payload", shown(self.payload), "is not bytes, at most 65531 of them")
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the payload may hold a key, which repr does not show."""
+        return int(self.type) & 0x3FFF in _KEYED
+
+    def __repr__(self) -> str:
+        payload = f"<{len(self.payload)} bytes with a key>" if self.has_key else repr(self.payload)
+        return f"Attribute(type={self.type!r}, payload={payload})"
+
+
+def items_of(values: object, kind: type, field: str) -> tuple[Any, ...]:
+    """What an iterable yields. Errors of the iterable itself go through."""
+    if values.__class__ is tuple:
+        return values
+    if not isinstance(values, (list, Iterable)) or isinstance(values, (str, bytes)):
+        raise ValidationError(field, shown(values), f"is not an iterable of {kind.__name__}")
+    return tuple(values)
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AO' else 'a'} {kind.__name__}"
+
+
+def instance(value: object, kind: type, field: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise ValidationError(field, shown(value), f"is not {_a(kind)}")
+
+
+class Items:
+    """The items of a message, to be taken one by one. Of two of a kind the last counts, as in the kernel."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items: dict[int, Item] = {}
+        self._raw: list[Item] = []
+        for item in items:
+            if item.numbers is None:
+                self._raw.append(item)
+            elif item.type == AttributeType.MIGRATE and item.type in self._items:
+                # The kernel tells of each in an attribute of its own, and takes them in one.
+                self._items[item.type] = item._replace(data=self._items[item.type].data + item.data)
+            else:
+                self._items[item.type] = item
+
+    def take(self, kind: int) -> Item | None:
+        """The item of a type, which is then no longer among the rest."""
+        return self._items.pop(kind, None)
+
+    def number(self, kind: int) -> int | None:
+        """The one number of an item."""
+        item = self._items.pop(kind, None)
+        return None if item is None or not item.numbers else item.numbers[0]
+
+    def mark(self) -> Mark | None:
+        """XFRMA_MARK."""
+        item = self.take(AttributeType.MARK)
+        return None if item is None or not item.numbers else Mark(*item.numbers)
+
+    def offload(self) -> Offload | None:
+        """XFRMA_OFFLOAD_DEV. One that names no interface stays among the rest."""
+        item = self._items.get(AttributeType.OFFLOAD_DEV)
+        if item is None or not item.numbers or item.numbers[0] < 0:
+            return None
+        del self._items[AttributeType.OFFLOAD_DEV]
+        return Offload(*item.numbers)
+
+    def context(self) -> SecurityContext | None:
+        """XFRMA_SEC_CTX. A label that is no text stays among the rest."""
+        item = self._items.get(AttributeType.SEC_CTX)
+        if item is None or not item.numbers:
+            return None
+        label, _ = SecurityContext._from_parts((bytes(item.data), *item.numbers))  # type: ignore[arg-type]
+        if label is not None:
+            del self._items[AttributeType.SEC_CTX]
+        return label
+
+    def replay(self) -> tuple[ReplayState | None, int | None]:
+        """XFRMA_REPLAY_ESN_VAL or XFRMA_REPLAY_VAL, and the window that the first tells."""
+        extended = self._items.get(AttributeType.REPLAY_ESN_VAL)
+        if extended is not None and len(extended.data) <= LARGEST_WINDOW // 8:
+            del self._items[AttributeType.REPLAY_ESN_VAL]
+            return ReplayState._from_items(None, extended), (extended.numbers or (0,) * 6)[5]
+        return ReplayState._from_items(self.take(AttributeType.REPLAY_VAL), None), None
+
+    def drain(self) -> list[Item]:
+        """All items that were not taken."""
+        left = [*self._items.values(), *self._raw]
+        self._items, self._raw = {}, []
+        return left
+
+    def rest(self, wire: Any) -> tuple[Attribute, ...]:
+        """The items that were not taken, as attributes."""
+        return tuple(Attribute(item.type, _payload(item, wire)) for item in self.drain())
+
+
+def _payload(item: Item, wire: Any) -> bytes:
+    if item.numbers is None:
+        return bytes(item.data)
+    message = wire.pack(Message.FLUSHPOLICY, 0, None, [item])  # which has no fixed part
+    return bytes(message[20 : 16 + int.from_bytes(message[16:18], sys.byteorder)])
+
+
+def rest_items(attributes: Iterable[Attribute]) -> list[Item]:
+    """The items of attributes that have no field."""
+    return [Item(int(attribute.type), None, attribute.payload) for attribute in attributes]
+
+
+def mark_item(mark: Mark) -> Item:
+    """XFRMA_MARK."""
+    return Item(AttributeType.MARK, (mark.value, mark.mask))
+
+
+def offload_item(offload: Offload) -> Item:
+    """XFRMA_OFFLOAD_DEV."""
+    return Item(AttributeType.OFFLOAD_DEV, (offload.interface, int(offload.flags)))
+
+
+def context_item(context: SecurityContext) -> Item:
+    """XFRMA_SEC_CTX."""
+    return Item(AttributeType.SEC_CTX, (context.algorithm, context.doi), context._encoded())

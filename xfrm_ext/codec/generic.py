@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Values <-> messages, over either of the two wire modules: what codec.native and codec.pure have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xfrm_ext.attribute import Items, SecurityContext
+from xfrm_ext.checks import shown
+from xfrm_ext.constants import AttributeType, Direction, Message, PolicyType, Protocol
+from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.event import (
+    Acquire,
+    AsyncEvent,
+    Event,
+    Mapping,
+    PolicyExpired,
+    Report,
+    StateExpired,
+    _policy,
+    _state,
+)
+from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
+from xfrm_ext.mark import Mark
+from xfrm_ext.migrate import Migration, StateMigration
+from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.request import Body, Request, SpiRequest, StateFilter
+from xfrm_ext.selector import Selector
+from xfrm_ext.state import State, StateId
+
+_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
+
+# The body of each message, where it can have but one, and the flags of requests. What answers needs no ACK besides.
+_BODIES: dict[int, tuple[type[Any], int]] = {
+    Message.ALLOCSPI: (SpiRequest, _REQUEST),
+    Message.EXPIRE: (StateExpired, _REQUEST | _ACK),
+    Message.POLEXPIRE: (PolicyExpired, _REQUEST | _ACK),
+    Message.ACQUIRE: (Acquire, _REQUEST | _ACK),
+    Message.NEWAE: (AsyncEvent, _REQUEST | _ACK | 0x100),  # NLM_F_REPLACE, without which the kernel refuses
+    Message.GETAE: (AsyncEvent, _REQUEST),
+    Message.REPORT: (Report, _REQUEST | _ACK),
+    Message.MAPPING: (Mapping, _REQUEST | _ACK),
+    Message.MIGRATE: (Migration, _REQUEST | _ACK),
+    Message.MIGRATE_STATE: (StateMigration, _REQUEST | _ACK),
+    Message.NEWSADINFO: (SadInfo, _REQUEST),
+    Message.NEWSPDINFO: (SpdInfo, _REQUEST | _ACK),
+    Message.SETDEFAULT: (PolicyDefaults, _REQUEST | _ACK),
+    Message.GETDEFAULT: (PolicyDefaults, _REQUEST),
+}
+# The message that a body alone stands for.
+_ALONE: dict[type[Any], Message] = {
+    Policy: Message.NEWPOLICY,
+    State: Message.NEWSA,
+    SpdThresholds: Message.NEWSPDINFO,
+    **{body: Message(kind) for kind, (body, _) in reversed(_BODIES.items())},
+}
+_POLICY_REQUESTS = (Message.GETPOLICY, Message.DELPOLICY, Message.FLUSHPOLICY)
+
+
+class Codec:
+    """Values <-> messages."""
+
+    def __init__(self, wire: Any) -> None:
+        self._wire = wire
+
+    def encode(self, value: Body | Request) -> bytes:
+        """The message for a value or a request, with sequence number and port 0. Keys are in it.
+
+        A value alone stands for the message that adds or tells it (a Policy for NEWPOLICY). Raises ValidationError
+        when the request has no such body.
+        """
+        return bytes(self.encode_wiped(value))
+
+    def encode_wiped(self, value: Body | Request) -> Any:
+        """The same as a bytes-like object whose memory is wiped when it is freed."""
+        if isinstance(value, Request):
+            message, body = value.message, value.body
+        elif type(value) in _ALONE:
+            message, body = _ALONE[type(value)], value
+        else:
+            raise ValidationError("value", shown(value), "is no message by itself: see Request")
+        wire = self._wire
+        if message in (Message.NEWPOLICY, Message.UPDPOLICY) and isinstance(body, Policy):
+            return self._retyped(body._encoded(wire), message)
+        if message in (Message.NEWSA, Message.UPDSA) and isinstance(body, State):
+            return self._retyped(body._encoded(wire), message)
+        if message in _POLICY_REQUESTS:
+            return self._policy_request(value, message, body)
+        if message == Message.DELSA and isinstance(body, State):
+            body = body.id
+        if message in (Message.GETSA, Message.DELSA) and isinstance(body, StateId):
+            flags = _REQUEST if message == Message.GETSA else _REQUEST | _ACK
+            return wire.pack(message, flags, *body._parts(wire))
+        if message == Message.GETSA and (body is None or isinstance(body, StateFilter)):
+            return wire.pack(message, _REQUEST | _DUMP, *(StateFilter() if body is None else body)._parts(wire))
+        if message == Message.FLUSHSA and (body is None or isinstance(body, Protocol)):
+            return wire.pack(message, _REQUEST | _ACK, {"protocol": body or 0}, [])
+        if message in (Message.GETSADINFO, Message.GETSPDINFO) and body is None:
+            return wire.pack(message, _REQUEST, {"flags": 0xFFFFFFFF}, [])  # what ip sends; no kernel looks at it
+        if message == Message.GETDEFAULT and body is None:
+            body = PolicyDefaults()
+        kind, flags = _BODIES.get(message, (None, 0))
+        if kind is not None and (
+            isinstance(body, kind) or (message == Message.NEWSPDINFO and isinstance(body, SpdThresholds))
+        ):
+            return wire.pack(message, flags, *body._parts(wire))
+        raise ValidationError("Request", shown(value), "has no body of the kind that its message needs")
+
+    def _retyped(self, message: Any, kind: Message) -> Any:
+        copy = bytearray(message) if isinstance(message, bytes) else message
+        self._wire.retype(copy, kind)
+        return copy
+
+    def _policy_request(self, value: object, message: Message, body: Body) -> Any:
+        wire = self._wire
+        if message == Message.DELPOLICY and isinstance(body, Policy):
+            body = body.id
+        if message != Message.FLUSHPOLICY and isinstance(body, PolicyId):
+            return body._encoded(message, wire)
+        if message == Message.GETPOLICY and body is None:
+            return wire.policy_dump_request()
+        if message == Message.FLUSHPOLICY and (body is None or isinstance(body, PolicyType)):
+            return wire.policy_flush_bytes(body)
+        raise ValidationError("Request", shown(value), "has no body of the kind that its message needs")
+
+    def decode(self, message: Any) -> Body | Request:
+        """What a message says: the value that it adds or tells, or the Request.
+
+        Raises ProtocolError for bytes that are no such message, or whose lengths do not fit.
+        """
+        kind, _flags, body = self._body(message)
+        value: Body = body
+        alone = kind in (Message.UPDSA, Message.UPDPOLICY) or _ALONE.get(type(body)) == kind
+        return value if alone else Request(kind, value)
+
+    def decode_event(self, message: Any, namespace_id: int | None = None) -> Event:
+        """The same for a message that the kernel multicasts. One that can't be read has its bytes as body."""
+        header = self._wire.header(message)
+        kind, sequence, port = Message(header[1]), header[3], header[4]
+        try:
+            body: Any = self._body(message)[2]
+        except ProtocolError:
+            body = bytes(message)
+        return Event(message=kind, body=body, sequence=sequence, port=port, namespace_id=namespace_id)
+
+    def _body(self, message: Any) -> tuple[Message, int, Any]:
+        wire = self._wire
+        kind = wire.message_type(message)
+        if kind in (Message.NEWPOLICY, Message.UPDPOLICY):
+            policies = wire.canonical_policies(message)
+            if len(policies) != 1:
+                raise ProtocolError(f"{len(policies)} messages where one was expected")
+            return Message(kind), 0, Policy._from_wire(policies[0], wire)
+        kind, flags, fields, listed = wire.unpack(message)
+        kind = Message(kind)
+        if kind in (Message.NEWSA, Message.UPDSA):
+            return kind, flags, State._from_message(message, wire)
+        try:
+            return kind, flags, self._from_parts(kind, flags, fields, Items(listed), message)
+        except ValidationError as error:
+            raise ProtocolError(f"{kind.name} says what can't be: {error}") from None
+
+    def _from_parts(self, kind: Message, flags: int, fields: Any, items: Items, message: Any) -> Any:
+        wire = self._wire
+        if kind == Message.DELSA and (state := items.take(AttributeType.SA)) is not None:
+            return _state(bytes(state.data), items, wire)
+        if kind == Message.DELPOLICY and (policy := items.take(AttributeType.POLICY)) is not None:
+            return _policy(bytes(policy.data), items, wire)
+        if kind == Message.GETSA and fields is None:
+            return StateFilter._from_parts(items, wire)
+        if kind in (Message.GETSA, Message.DELSA):
+            return StateId._from_parts(fields, items, wire)
+        if kind == Message.FLUSHSA:
+            return Protocol(fields["protocol"])
+        if kind in (Message.GETSADINFO, Message.GETSPDINFO) or (kind == Message.GETPOLICY and fields is None):
+            return None
+        if kind in _POLICY_REQUESTS:
+            return self._policy_id(kind, message)
+        if kind == Message.NEWSPDINFO and flags & _REQUEST:
+            return _thresholds(items)
+        body: Callable[..., Any] = _BODIES[kind][0]._from_parts
+        return body(fields, items, wire)
+
+    def _policy_id(self, kind: Message, message: Any) -> PolicyId | PolicyType | None:
+        values, known, _unknown = self._wire.policy_fields(message)
+        if kind == Message.FLUSHPOLICY:
+            return None if known.policy_type is None else PolicyType(known.policy_type)
+        label, _odd = SecurityContext._from_parts(known.security_context)
+        return PolicyId(
+            None if values["index"] else Selector._from_wire(values["selector"], self._wire),
+            direction=Direction(values["direction"]),
+            index=values["index"],
+            policy_type=PolicyType(known.policy_type or 0),
+            mark=None if known.mark is None else Mark(*known.mark),
+            if_id=known.if_id,
+            security_context=label,
+        )
+
+
+def _thresholds(items: Items) -> SpdThresholds:
+    ipv4, ipv6 = items.take(3), items.take(4)
+    return SpdThresholds(
+        None if ipv4 is None else ipv4.numbers,  # type: ignore[arg-type]
+        None if ipv6 is None else ipv6.numbers,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Encapsulation: the UDP or TCP that ESP is wrapped in (struct xfrm_encap_tmpl, XFRMA_ENCAP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xfrm_ext.address import ANY, address, encoded
+from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.constants import AttributeType, EncapsulationType
+from xfrm_ext.selector import AddressLike
+from xfrm_ext.wire.item import Item
+
+_TYPES = choices(EncapsulationType)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Encapsulation:
+    """The UDP or TCP that ESP is wrapped in (struct xfrm_encap_tmpl)."""
+
+    type: EncapsulationType = EncapsulationType.ESPINUDP
+    source_port: int = 4500
+    destination_port: int = 4500
+    original_address: str | None = None
+    """The peer's own address, behind its NAT; None: not told, all zero."""
+
+    def __init__(
+        self,
+        type: EncapsulationType | int | str = EncapsulationType.ESPINUDP,
+        source_port: int = 4500,
+        destination_port: int = 4500,
+        original_address: AddressLike | None = None,
+    ) -> None:
+        """Raises ValidationError."""
+        number = choice(type, "Encapsulation.type", _TYPES, EncapsulationType)
+        object.__setattr__(self, "type", EncapsulationType(number))
+        object.__setattr__(self, "source_port", integer(source_port, "Encapsulation.source_port", 0xFFFF))
+        port = integer(destination_port, "Encapsulation.destination_port", 0xFFFF)
+        object.__setattr__(self, "destination_port", port)
+        text = None
+        if original_address is not None:
+            text = address(original_address, "Encapsulation.original_address")[0]
+        object.__setattr__(self, "original_address", text)
+
+    @classmethod
+    def _from_item(cls, item: Item, family: int, wire: Any) -> Encapsulation:
+        kind, source, destination = item.numbers or (0, 0, 0)
+        text = None if item.data == ANY else wire.address_text(item.data, family)
+        return cls(EncapsulationType(kind), source, destination, text)
+
+    def _item(self, wire: Any) -> Item:
+        data = ANY if self.original_address is None else encoded(self.original_address, wire)
+        return Item(AttributeType.ENCAP, (self.type, self.source_port, self.destination_port), data)

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: MIT
+"""What the kernel tells of itself: Acquire, StateExpired, PolicyExpired, AsyncEvent, Report, Mapping; and Event,
+the envelope that a subscription hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from xfrm_ext.address import encoded
+from xfrm_ext.attribute import Attribute, Items, instance, items_of, mark_item, rest_items
+from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.checks import flags as checked_flags
+from xfrm_ext.constants import (
+    AsyncEventFlag,
+    AttributeType,
+    Family,
+    Message,
+    Protocol,
+    StateDirection,
+)
+from xfrm_ext.lifetime import LifetimeCurrent
+from xfrm_ext.mark import Mark
+from xfrm_ext.policy import Policy
+from xfrm_ext.replay import ReplayState
+from xfrm_ext.selector import Selector
+from xfrm_ext.state import State, StateId, _id_fields, _id_values
+from xfrm_ext.template import Template
+from xfrm_ext.value import is_selected
+from xfrm_ext.wire.item import Item
+
+if TYPE_CHECKING:
+    from xfrm_ext.request import Body
+
+_FLAGS = 5  # NLM_F_REQUEST | NLM_F_ACK
+_DIRECTIONS = choices(StateDirection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquire:
+    """A packet found a policy, and no state (XFRM_MSG_ACQUIRE, struct xfrm_user_acquire). The kernel keeps a larval
+    state with ``sequence`` for a while (net.core.xfrm_acq_expires seconds) for somebody to complete."""
+
+    source: str
+    destination: str
+    protocol: Protocol
+    spi: int = 0
+    selector: Selector
+    """Of the packet: its addresses, and ports with full masks."""
+    policy: Policy
+    """The one that wants the state."""
+    sequence: int
+    """That of the larval state: give it to `allocate_spi` and to the State."""
+    aalgos: int = 0xFFFFFFFF
+    ealgos: int = 0xFFFFFFFF
+    calgos: int = 0xFFFFFFFF
+    family: Family
+    """Of the two addresses: that of the template."""
+    cpu: int | None = None
+    """The CPU that wants a state of its own (XFRMA_SA_PCPU)."""
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Those of the policy."""
+        return self.policy.templates
+
+    @property
+    def mark(self) -> Mark | None:
+        """That of the policy."""
+        return self.policy.mark
+
+    @property
+    def if_id(self) -> int | None:
+        """That of the policy."""
+        return self.policy.if_id
+
+    @property
+    def reqid(self) -> int:
+        """That of the template which wants the state; 0: none is named."""
+        template = self._template
+        return 0 if template is None else template.reqid
+
+    @property
+    def _template(self) -> Template | None:
+        for template in self.policy.templates:
+            if template.protocol in (self.protocol, Protocol.IPSEC_ANY):
+                return template
+        return None
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        policy, tail = _policy_parts(self.policy, wire)
+        parts = {
+            "destination": encoded(self.destination, wire),
+            "spi": self.spi,
+            "protocol": self.protocol,
+            "source": encoded(self.source, wire),
+            "selector": self.selector._encoded(wire),
+            "policy": policy,
+            "aalgos": self.aalgos,
+            "ealgos": self.ealgos,
+            "calgos": self.calgos,
+            "sequence": self.sequence,
+        }
+        if self.cpu is not None:
+            tail.append(Item(AttributeType.SA_PCPU, (self.cpu,)))
+        return parts, tail + rest_items(self.attributes)
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Acquire:
+        cpu = items.number(AttributeType.SA_PCPU)
+        policy = _policy(values["policy"], items, wire)
+        family = policy.selector.family
+        for template in policy.templates:
+            if template.protocol in (values["protocol"], Protocol.IPSEC_ANY):
+                family = template.family
+                break
+        return cls(
+            source=wire.address_text(values["source"], family),
+            destination=wire.address_text(values["destination"], family),
+            protocol=Protocol(values["protocol"]),
+            spi=values["spi"],
+            selector=Selector._from_wire(values["selector"], wire),
+            policy=policy,
+            sequence=values["sequence"],
+            aalgos=values["aalgos"],
+            ealgos=values["ealgos"],
+            calgos=values["calgos"],
+            family=family,
+            cpu=cpu,
+        )
+
+
+def _policy(fixed: bytes, items: Items, wire: Any) -> Policy:
+    """The policy whose structure stands in another message, and whose attributes are that message's: those that are
+    not known too."""
+    rest = items.drain()
+    message = wire.pack(Message.NEWPOLICY, _FLAGS, fixed, rest)
+    return Policy._from_wire(wire.canonical_policies(bytes(message))[0], wire)
+
+
+def _policy_parts(policy: Policy, wire: Any) -> tuple[bytes, list[Item]]:
+    """The reverse: the structure and the items of a policy."""
+    _kind, _flags, values, items = wire.unpack(policy._encoded(wire))
+    return values["policy"], items
+
+
+def _state(fixed: bytes, items: Items, wire: Any) -> State:
+    """The state whose structure stands in another message, and whose attributes are that message's."""
+    return State._from_message(wire.pack(Message.NEWSA, _FLAGS, fixed, items.drain()), wire)
+
+
+def _state_parts(state: State, wire: Any) -> tuple[bytes, list[Item]]:
+    message = state._wire if is_selected(wire) else state._encoded(wire)
+    _kind, _flags, _values, items = wire.unpack(message)
+    return bytes(message[16:240]), items
+
+
+@dataclass(frozen=True, slots=True)
+class StateExpired:
+    """A state has reached a limit (XFRM_MSG_EXPIRE, struct xfrm_user_expire)."""
+
+    state: State
+    hard: bool
+    """Whether it is gone; otherwise it is time to replace it."""
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        fixed, items = _state_parts(self.state, wire)
+        return {"state": fixed, "hard": int(self.hard)}, items
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> StateExpired:
+        return cls(_state(values["state"], items, wire), bool(values["hard"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyExpired:
+    """A policy has reached a limit (XFRM_MSG_POLEXPIRE, struct xfrm_user_polexpire)."""
+
+    policy: Policy
+    hard: bool
+    """Whether it is gone."""
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        fixed, items = _policy_parts(self.policy, wire)
+        return {"policy": fixed, "hard": int(self.hard)}, items
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> PolicyExpired:
+        return cls(_policy(values["policy"], items, wire), bool(values["hard"]))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class AsyncEvent:
+    """Sequence numbers and counters of a state: told by the kernel, asked for, or set (XFRM_MSG_NEWAE, GETAE,
+    struct xfrm_aevent_id). ``flags`` says which of them it is about."""
+
+    id: StateId
+    reqid: int = 0
+    flags: AsyncEventFlag = AsyncEventFlag(0)  # noqa: RUF009  an int
+    replay: ReplayState | None = None
+    replay_window: int | None = None
+    """None: the form of 32 bits (XFRMA_REPLAY_VAL); else that for extended numbers and long windows."""
+    lifetime: LifetimeCurrent | None = None
+    replay_threshold: int | None = None
+    """Packets after which the next event comes."""
+    event_timer_threshold: int | None = None
+    """The same in units of 100 ms."""
+    direction: StateDirection | None = None
+    if_id: int | None = None
+    cpu: int | None = None
+    attributes: tuple[Attribute, ...] = ()
+
+    def __init__(
+        self,
+        id: StateId | State,
+        *,
+        reqid: int = 0,
+        flags: AsyncEventFlag | int | str | Iterable[str] = 0,
+        replay: ReplayState | None = None,
+        replay_window: int | None = None,
+        lifetime: LifetimeCurrent | None = None,
+        replay_threshold: int | None = None,
+        event_timer_threshold: int | None = None,
+        direction: StateDirection | int | str | None = None,
+        if_id: int | None = None,
+        cpu: int | None = None,
+        attributes: Iterable[Attribute] = (),
+    ) -> None:
+        """Raises ValidationError."""
+        if isinstance(id, State):
+            id = id.id
+        way = None
+        if direction is not None:
+            way = StateDirection(choice(direction, "AsyncEvent.direction", _DIRECTIONS, StateDirection))
+        number = checked_flags(flags, "AsyncEvent.flags", AsyncEventFlag, 0xFFFFFFFF)
+        for name, value in (
+            ("id", instance(id, StateId, "AsyncEvent.id")),
+            ("reqid", integer(reqid, "AsyncEvent.reqid", 0xFFFFFFFF)),
+            ("flags", AsyncEventFlag(number)),
+            ("replay", None if replay is None else instance(replay, ReplayState, "AsyncEvent.replay")),
+            ("lifetime", None if lifetime is None else instance(lifetime, LifetimeCurrent, "AsyncEvent.lifetime")),
+            ("direction", way),
+            ("attributes", items_of(attributes, Attribute, "AsyncEvent.attributes")),
+        ):
+            object.__setattr__(self, name, value)
+        for name, value in (
+            ("replay_window", replay_window),
+            ("replay_threshold", replay_threshold),
+            ("event_timer_threshold", event_timer_threshold),
+            ("if_id", if_id),
+            ("cpu", cpu),
+        ):
+            checked = None if value is None else integer(value, f"AsyncEvent.{name}", 0xFFFFFFFF)
+            object.__setattr__(self, name, checked)
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        fixed = _id_fields(self.id, wire)
+        fixed.update(
+            source=bytes(16) if self.id.source is None else encoded(self.id.source, wire),
+            flags=self.flags,
+            reqid=self.reqid,
+        )
+        items = []
+        if self.replay is not None and self.replay_window is None:
+            items.append(self.replay._legacy_item())
+        elif self.replay_window is not None:
+            items.append((self.replay or ReplayState())._extended_item(self.replay_window))
+        if self.lifetime is not None:
+            items.append(Item(AttributeType.LTIME_VAL, (), self.lifetime._wire))
+        if self.id.mark is not None:
+            items.append(mark_item(self.id.mark))
+        if self.direction is not None:
+            items.append(Item(AttributeType.SA_DIR, (self.direction,)))
+        for name, kind in _ASYNC_NUMBERS.items():
+            if getattr(self, name) is not None:
+                items.append(Item(kind, (getattr(self, name),)))
+        return fixed, items + rest_items(self.attributes)
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> AsyncEvent:
+        direction = items.number(AttributeType.SA_DIR)
+        replay, window = items.replay()
+        lifetime = items.take(AttributeType.LTIME_VAL)
+        source = wire.address_text(values["source"], values["family"]) if any(values["source"]) else None
+        mark = items.mark()
+        numbers = {name: items.number(kind) for name, kind in _ASYNC_NUMBERS.items()}
+        return cls(
+            StateId(**_id_values(values, wire), source=source, mark=mark),
+            reqid=values["reqid"],
+            flags=AsyncEventFlag(values["flags"]),
+            replay=replay,
+            replay_window=window,
+            lifetime=None if lifetime is None else LifetimeCurrent._from_wire(lifetime.data, wire),
+            direction=None if direction is None else StateDirection(direction),
+            attributes=items.rest(wire),
+            **numbers,
+        )
+
+
+_ASYNC_NUMBERS = {
+    "replay_threshold": AttributeType.REPLAY_THRESH,
+    "event_timer_threshold": AttributeType.ETIMER_THRESH,
+    "if_id": AttributeType.IF_ID,
+    "cpu": AttributeType.SA_PCPU,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A packet came without the transformation that it should have had: Mobile IPv6 (XFRM_MSG_REPORT, struct
+    xfrm_user_report)."""
+
+    protocol: Protocol
+    selector: Selector
+    care_of_address: str | None = None
+    attributes: tuple[Attribute, ...] = ()
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        items = []
+        if self.care_of_address is not None:
+            items.append(Item(AttributeType.COADDR, (), encoded(self.care_of_address, wire)))
+        fixed = {"protocol": self.protocol, "selector": self.selector._encoded(wire)}
+        return fixed, items + rest_items(self.attributes)
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Report:
+        item = items.take(AttributeType.COADDR)
+        selector = Selector._from_wire(values["selector"], wire)
+        care_of = None if item is None else wire.address_text(item.data, selector.family)
+        return cls(Protocol(values["protocol"]), selector, care_of, items.rest(wire))
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """The peer behind a NAT has another address or port now (XFRM_MSG_MAPPING, struct xfrm_user_mapping)."""
+
+    id: StateId
+    reqid: int
+    old_source: str
+    old_port: int
+    new_source: str
+    new_port: int
+    attributes: tuple[Attribute, ...] = ()
+
+    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
+        fixed = _id_fields(self.id, wire)
+        fixed.update(
+            reqid=self.reqid,
+            old_source=encoded(self.old_source, wire),
+            new_source=encoded(self.new_source, wire),
+            old_port=self.old_port,
+            new_port=self.new_port,
+        )
+        items = [] if self.id.mark is None else [mark_item(self.id.mark)]
+        return fixed, items + rest_items(self.attributes)
+
+    @classmethod
+    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Mapping:
+        family = values["family"]
+        return cls(
+            StateId(**_id_values(values, wire), mark=items.mark()),
+            values["reqid"],
+            wire.address_text(values["old_source"], family),
+            values["old_port"],
+            wire.address_text(values["new_source"], family),
+            values["new_port"],
+            items.rest(wire),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened. ``body`` says what, by ``message``:
+
+    ====================  ==========================================================
+    NEWSA, UPDSA, DELSA   State (of DELSA: as it was)
+    EXPIRE                StateExpired
+    NEWPOLICY, UPDPOLICY  Policy
+    DELPOLICY             Policy as it was
+    POLEXPIRE             PolicyExpired
+    ACQUIRE               Acquire
+    NEWAE                 AsyncEvent
+    REPORT                Report
+    MIGRATE               Migration
+    MIGRATE_STATE         StateMigration
+    MAPPING               Mapping
+    FLUSHSA               Protocol; IPSEC_ANY or 0: all
+    FLUSHPOLICY           PolicyType
+    GETDEFAULT            PolicyDefaults
+    ====================  ==========================================================
+
+    A message that this release does not know, or can't read, has its bytes as body.
+    """
+
+    message: Message
+    body: Body | bytes
+    sequence: int = 0
+    """That of the request which made it happen; 0: the kernel by itself."""
+    port: int = 0
+    """Who sent that request; 0: the kernel by itself."""
+    namespace_id: int | None = None
+    """Of the network namespace, as the listener's knows it (nsid); None: its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """Events were lost: the socket was full. What is there now is only known to who looks again (a dump)."""
+
+
+AnyEvent: TypeAlias = "Event | Overrun"
