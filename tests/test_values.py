@@ -249,7 +249,7 @@ def test_things_that_act_as_text_and_numbers() -> None:
     assert Template(Label("10.0.0.1"), reqid=given) == Template("10.0.0.1", reqid=2)
     # What is kept is plain, whatever was given.
     assert type(Mark(given, given).mask) is int
-    assert type(PolicyId(index=Index(8), direction="in").index) is int
+    assert type(PolicyId(index=Index(8), direction="in").index) is int  # type: ignore[arg-type]
     assert type(SecurityContext("a", given).algorithm) is int
 
 
