@@ -7,6 +7,7 @@ sees, and every name in xfrm_ext/constants.def becomes an attribute of `lib`. No
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
@@ -36,6 +37,8 @@ HEADERS = [
 ]
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# XFRM_EXT_NO_NATIVE=1: a wheel of Python alone, for any system, which encodes and decodes but reaches no kernel.
+WITHOUT_NATIVE = os.environ.get("XFRM_EXT_NO_NATIVE") == "1"
 # One wheel for all versions, except on free-threaded builds before 3.15, which have no stable ABI.
 STABLE_ABI = platform.python_implementation() == "CPython" and (not FREE_THREADED or sys.version_info >= (3, 15))
 
@@ -87,7 +90,12 @@ class BuildNative(build_ext):
 class BdistWheel(bdist_wheel):
     """Tags the wheel with the ABI that BuildNative picked."""
 
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        if WITHOUT_NATIVE:  # here, not in BuildNative, which tells source distributions what C there is
+            self.distribution.ext_modules = []
+
     def finalize_options(self) -> None:
-        if STABLE_ABI:
+        if STABLE_ABI and not WITHOUT_NATIVE:
             self.py_limited_api = "cp315" if FREE_THREADED else "cp310"
         super().finalize_options()

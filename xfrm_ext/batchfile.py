@@ -6,33 +6,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
+from xfrm_ext.bulk import Block
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError, ValidationError
 
+__all__ = ["BatchFile", "Block"]
+
 _PIECE = 1 << 16  # small enough for the allocator to use the same memory again: fresh pages cost more than reads
 _CAPACITY = 1 << 18
 _KEPT = 256 << 20  # bytes of messages that `check` keeps (a million policies), so that files are parsed once
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Messages back to back."""
-
-    messages: bytearray
-    count: int
-    numbers: bytes | None
-    """The line that each message came from, 32 bits each; None: from no file."""
-
-    @property
-    def lines(self) -> list[int] | None:
-        """The same as a list, made when it is asked for: most blocks have nothing to report."""
-        return None if self.numbers is None else memoryview(self.numbers).cast("I").tolist()
 
 
 class BatchFile:

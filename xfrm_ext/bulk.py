@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Literal, TypeAlias, overload
 
 from xfrm_ext import wire
-from xfrm_ext.batchfile import Block
 from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
@@ -31,7 +30,7 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.policy import Policy
-from xfrm_ext.rtnl import BatchOutcome, Transport, messages
+from xfrm_ext.transport import BatchOutcome, Transport, messages
 
 Operation: TypeAlias = Literal["add", "update", "delete"]
 OnError: TypeAlias = Literal["raise", "collect", "rollback"]
@@ -39,6 +38,21 @@ Progress: TypeAlias = Callable[[int, "int | None"], object]
 
 BATCH = 256
 """Messages in a send. Measured: 64 to 256 are within a few percent of the best, more gain nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Messages back to back."""
+
+    messages: bytearray
+    count: int
+    numbers: bytes | None
+    """The line that each message came from, 32 bits each; None: from no file."""
+
+    @property
+    def lines(self) -> list[int] | None:
+        """The same as a list, made when it is asked for: most blocks have nothing to report."""
+        return None if self.numbers is None else memoryview(self.numbers).cast("I").tolist()
 
 
 class Indices(Sequence[int]):

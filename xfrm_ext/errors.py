@@ -14,6 +14,7 @@
     ├── RepliesLost                       the kernel dropped replies (ENOBUFS): the outcome is unknown
     ├── ProtocolError                     a message from the kernel makes no sense
     ├── BusyError                         a signal handler used a session that its thread was using
+    ├── NotCompiledError (ImportError)    the compiled module, and so the kernel, is out of reach
     ├── ClosedError                       the session is closed, or belongs to the parent of a fork
     └── LoadError                         a bulk load ended early; .result says what was applied
 
@@ -24,6 +25,8 @@ from __future__ import annotations
 
 import errno as errno_module
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ __all__ = [
     "ClosedError",
     "KernelError",
     "LoadError",
+    "NotCompiledError",
     "NotFound",
     "PermissionDenied",
     "ProtocolError",
@@ -43,6 +47,7 @@ __all__ = [
     "ReplyTimeout",
     "ValidationError",
     "XfrmError",
+    "compiled_module_needed",
     "kernel_error",
 ]
 
@@ -160,6 +165,10 @@ class BusyError(XfrmError):
     """
 
 
+class NotCompiledError(XfrmError, ImportError):
+    """This installation lacks the compiled module: it encodes and decodes, and reaches no kernel."""
+
+
 class LoadError(XfrmError):
     """A bulk load ended early. ``result`` says exactly what was applied, refused, unknown and not sent.
 
@@ -194,3 +203,15 @@ def kernel_error(
 ) -> KernelError:
     """The exception for a refusal: of the class that its errno has, or KernelError."""
     return _CLASSES.get(errno, KernelError)(errno, operation, kernel_text, attribute, index, line)
+
+
+@contextmanager
+def compiled_module_needed(by: str) -> Iterator[None]:
+    """Around an import: says clearly what needs the compiled module, where there is none."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "xfrm_ext._native":
+            raise
+        rule = "needs the compiled module xfrm_ext._native, which this installation lacks"
+        raise NotCompiledError(f"{by} {rule}: install it on Linux, where there is a C compiler") from None

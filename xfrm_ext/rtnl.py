@@ -13,16 +13,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
-from xfrm_ext.constants import NETLINK_XFRM, AttributeType
+from xfrm_ext.constants import NETLINK_XFRM
 from xfrm_ext.errors import (
     ClosedError,
-    KernelError,
     ProtocolError,
     RepliesLost,
     ReplyTimeout,
@@ -30,6 +28,9 @@ from xfrm_ext.errors import (
     XfrmError,
     kernel_error,
 )
+from xfrm_ext.transport import BatchOutcome, Outcome, Transport, messages
+
+__all__ = ["BatchOutcome", "Handle", "Outcome", "Transport", "deadline_after", "messages", "open_byproto"]
 
 _DATAGRAM = 65536
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
@@ -39,78 +40,6 @@ _EINTR = -errno.EINTR
 def deadline_after(timeout: float | None) -> int:
     """The deadline (CLOCK_MONOTONIC, nanoseconds) `timeout` seconds from now; None: never, -1."""
     return -1 if timeout is None else time.monotonic_ns() + int(max(0, min(timeout, 1e9)) * 1e9)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the kernel said of one message that it refused.
-
-    ``index`` of the message in its batch, ``errno``, the kernel's ``text`` (extended ACK), the ``offset`` of
-    the attribute at fault in the message as sent (0: none), the type of an attribute that is missing (0: none).
-    """
-
-    index: int
-    errno: int
-    text: str = ""
-    offset: int = 0
-    missing_type: int = 0
-
-    def error(
-        self, operation: str, message: bytes | bytearray, index: int | None = None, line: int | None = None
-    ) -> KernelError:
-        """The exception for this refusal of `message`."""
-        kind = self.missing_type or wire.attribute_at(message, self.offset)
-        attribute = None if not kind else f"XFRMA_{AttributeType(kind).name}"
-        return kernel_error(self.errno, operation, self.text, attribute, index, line)
-
-
-@dataclass(slots=True)
-class BatchOutcome:
-    """What became of a batch of messages: of [0, acked) everything is known; [acked, sent) were handed to the
-    kernel, and their outcome is unknown unless it is among ``failures``; the rest was not sent."""
-
-    acked: int = 0
-    sent: int = 0
-    failures: list[Outcome] = field(default_factory=list)
-    error: int = 0
-    """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
-    _native: Any = field(default=None, init=False, repr=False, compare=False)
-
-    def settle(self) -> None:
-        """Takes over what C has noted. `talk_batch` does so before it returns; but a signal handler may raise
-        anywhere, in there too, so whoever catches that calls this again before reading the outcome."""
-        if self._native is not None:
-            batch, failures = self._native
-            self.acked, self.sent = batch.acked, batch.sent
-            self.failures = [_outcome(failures[i]) for i in range(batch.failed)]
-            self._native = None
-
-
-class Transport(Protocol):
-    """What moves messages to a kernel and back: Handle, or xfrm_ext.testing.FakeTransport."""
-
-    def talk(
-        self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
-    ) -> bytes | None: ...
-
-    def talk_batch(
-        self,
-        block: bytearray,
-        count: int,
-        *,
-        per_send: int = 256,
-        stop_on_error: bool = False,
-        outcome: BatchOutcome,
-        timeout: float | None = None,
-    ) -> None: ...
-
-    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]: ...
-
-    def interface_index(self, name: str) -> int: ...
-
-    def open_beside(self) -> Transport: ...
-
-    def close(self) -> None: ...
 
 
 class Handle:
@@ -242,7 +171,7 @@ class Handle:
         batch.messages, batch.length, batch.count = ffi.cast("uint8_t *", data), len(block), count
         batch.per_send, batch.stop_on_error, batch.failures = per_send, stop_on_error, failures
         talk, code = lib.rtnl_talk_batch, _EINTR
-        outcome._native = batch, failures
+        outcome._noted = partial(_noted, batch, failures)
         try:
             while code == _EINTR:
                 code = talk(native, batch, deadline)
@@ -307,17 +236,6 @@ def open_byproto(groups: int = 0, protocol: int = NETLINK_XFRM, *, netns: int | 
     return Handle(groups, protocol, netns)
 
 
-def messages(block: bytes) -> Iterator[bytes]:
-    """The messages in a block. Raises ProtocolError where a length does not fit."""
-    position, data = ffi.new("size_t *"), ffi.from_buffer(block)
-    start = 0
-    while size := lib.rtnl_message_next(data, len(block), position):
-        if size < 0:
-            raise ProtocolError("a netlink message has a length that does not fit")
-        yield block[start : start + size]
-        start = position[0]
-
-
 def _thread_namespace() -> os.stat_result | None:
     """The calling thread's network namespace; None where /proc does not tell."""
     try:
@@ -343,6 +261,11 @@ def _wipe(block: bytearray) -> None:
 def _outcome(native: Any) -> Outcome:
     text = ffi.string(native.text).decode("utf-8", "replace")
     return Outcome(native.index, native.error, text, native.offset, native.missing_type)
+
+
+def _noted(batch: Any, failures: Any) -> tuple[int, int, list[Outcome]]:
+    """How many messages of a batch are acknowledged and sent, and what was refused."""
+    return batch.acked, batch.sent, [_outcome(failures[i]) for i in range(batch.failed)]
 
 
 _WITHOUT_REPLY: dict[int, Callable[[str], XfrmError]] = {

@@ -28,7 +28,8 @@ _FAMILIES = choices(Family)
 _ADDRESSES = (IPv4Address, IPv6Address)
 _PREFIXES = (*_ADDRESSES, IPv4Network, IPv6Network)  # interfaces are addresses
 _ZERO = 0
-_WITH_TYPES = {socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6, 135}
+_GRE = 47
+_WITH_TYPES = {1, 58, 135}  # ICMP, ICMPv6, the mobility header
 
 
 def prefix_text(value: object, field: str) -> str:
@@ -198,7 +199,7 @@ class Selector(Value):
     @property
     def gre_key(self) -> int | None:
         """The key that GRE must have; None: any, or another protocol."""
-        if self.protocol != socket.IPPROTO_GRE or not self.source_port_mask or not self.destination_port_mask:
+        if self.protocol != _GRE or not self.source_port_mask or not self.destination_port_mask:
             return None
         return self.source_port << 16 | self.destination_port
 
@@ -245,7 +246,7 @@ def _shared_fields(
 ) -> tuple[int, int, int, int]:
     """The ports and masks that stand for an ICMP type and code or a GRE key."""
     if gre_key is not None and icmp_type is None and icmp_code is None:
-        if protocol != socket.IPPROTO_GRE:
+        if protocol != _GRE:
             raise ValidationError("Selector.gre_key", shown(gre_key), "is for protocol gre only")
         key = integer(gre_key, "Selector.gre_key", 0xFFFFFFFF)
         return key >> 16, 0xFFFF, key & 0xFFFF, 0xFFFF

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from xfrm_ext.checks import integer, seconds, shown
-from xfrm_ext.errors import BusyError, ClosedError, ValidationError
-from xfrm_ext.rtnl import BatchOutcome, Transport, open_byproto
+from xfrm_ext.errors import BusyError, ClosedError, ValidationError, compiled_module_needed
 from xfrm_ext.spd import Spd
+from xfrm_ext.transport import BatchOutcome, Transport
 
 _Result = TypeVar("_Result")
 NetnsLike: TypeAlias = "int | str | os.PathLike[str]"
@@ -63,6 +63,8 @@ class Session:
 
 
 def _open(netns: NetnsLike | None) -> Transport:
+    with compiled_module_needed("a connection to the kernel"):
+        from xfrm_ext.rtnl import open_byproto
     if netns is None:
         return open_byproto()
     if isinstance(netns, int) and not isinstance(netns, bool):

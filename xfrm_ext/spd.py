@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
 from xfrm_ext.attribute import SecurityContext
-from xfrm_ext.batchfile import BatchFile
 from xfrm_ext.bulk import (
     BATCH,
     Load,
@@ -24,7 +23,7 @@ from xfrm_ext.bulk import (
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.codec import native
 from xfrm_ext.constants import Direction, Message, PolicyType
-from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.errors import ProtocolError, ValidationError, compiled_module_needed
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
@@ -174,6 +173,8 @@ class Spd:
         "rollback" wants a file that only adds. The rest is as for `load`. Raises OSError when the file can't
         be read.
         """
+        with compiled_module_needed("a batch file"):
+            from xfrm_ext.batchfile import BatchFile
         batch, timeout = check_options("add", on_error, batch, progress, timeout)
         load = self._load("load", on_error, batch, progress, timeout)
         file = BatchFile(path, self._session._transport.interface_index)

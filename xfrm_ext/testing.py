@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from xfrm_ext.errors import RepliesLost, ReplyTimeout
-from xfrm_ext.rtnl import BatchOutcome, Outcome, messages
+from xfrm_ext.transport import BatchOutcome, Outcome, messages
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -90,7 +90,7 @@ def inside(namespace: int) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a scripted kernel answers to a message that it refuses: see xfrm_ext.rtnl.Outcome."""
+    """What a scripted kernel answers to a message that it refuses: see xfrm_ext.transport.Outcome."""
 
     errno: int
     text: str = ""

@@ -6,14 +6,72 @@ Knows no value classes and no sockets. What comes out of here is bytes, numbers 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.checks import shown
 from xfrm_ext.errors import ProtocolError, ValidationError
 from xfrm_ext.wire.item import Item
+from xfrm_ext.wire.layouts import HEADER, aligned
+from xfrm_ext.wire.shared import (
+    A_BLOCK,
+    A_MESSAGE,
+    A_POLICY_BLOCK,
+    A_POLICY_MESSAGE,
+    ALL_ALGORITHMS,
+    HOST_BITS,
+    LONGEST,
+    NOT_ADDRESS,
+    NOT_FAMILY,
+    NOT_PREFIX,
+    PREFIX_LENGTH,
+    PolicyOptions,
+    attribute_at,
+    bad_lengths,
+    encoded,
+    header,
+    id_too_long,
+    message_type,
+    message_types,
+    other_family,
+    policy_dump_request,
+    too_long,
+)
+
+__all__ = [
+    "ALL_ALGORITHMS",
+    "POLICY_KEY_SIZE",
+    "SELECTOR_SIZE",
+    "TEMPLATE_SIZE",
+    "PolicyOptions",
+    "address_bytes",
+    "address_text",
+    "attribute_at",
+    "canonical_policies",
+    "delete_messages",
+    "delete_state_messages",
+    "header",
+    "memory",
+    "message_type",
+    "message_types",
+    "migration_bytes",
+    "migration_fields",
+    "pack",
+    "policy_bytes",
+    "policy_dump_request",
+    "policy_fields",
+    "policy_flush_bytes",
+    "policy_id_bytes",
+    "policy_keys",
+    "protocol_number",
+    "retype",
+    "selector_bytes",
+    "selector_fields",
+    "template_bytes",
+    "template_fields",
+    "unpack",
+]
 
 SELECTOR_SIZE: int = lib.SELECTOR_SIZE
 TEMPLATE_SIZE: int = lib.TEMPLATE_SIZE
@@ -29,17 +87,8 @@ _OPTIONS = ffi.typeof("struct policy_options *")
 _pack_selector = lib.selector_pack
 _pack_policy = lib.policy_pack
 _pack_template = lib.template_pack
-ALL_ALGORITHMS = (0xFFFFFFFF,) * 3
 
-_PREFIX_RULES = {
-    lib.TEXT_NOT_PREFIX: "is not an IP prefix",
-    lib.TEXT_PREFIX_LENGTH: "has a wrong prefix length or netmask (IPv4: /0 to /32, IPv6: /0 to /128)",
-}
-_HOST_BITS = "has host bits set: the kernel would keep and compare them (strict=False allows it)"
-
-_HEADER = struct.Struct("=IHHII")
-_LONGEST = 65536  # bytes of a message: what fits the send buffers that systems give
-_DUMP_FLAGS = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_PREFIX_RULES = {lib.TEXT_NOT_PREFIX: NOT_PREFIX, lib.TEXT_PREFIX_LENGTH: PREFIX_LENGTH}
 
 
 def _taken(data: Any, size: int) -> bytes:
@@ -49,13 +98,6 @@ def _taken(data: Any, size: int) -> bytes:
 
 def _text(array: Any) -> str:
     return bytes(ffi.string(array)).decode("ascii")
-
-
-def _encoded(text: str, field: str, rule: str) -> bytes:
-    try:
-        return text.encode("ascii")
-    except UnicodeEncodeError:
-        raise ValidationError(field, shown(text), rule) from None
 
 
 # --- selectors ------------------------------------------------------------------------------------------
@@ -72,9 +114,8 @@ def selector_bytes(
     try:
         from_text, to_text = source.encode("ascii"), destination.encode("ascii")
     except UnicodeEncodeError:
-        rule = _PREFIX_RULES[lib.TEXT_NOT_PREFIX]
-        from_text = _encoded(source, "Selector.source", rule)
-        to_text = _encoded(destination, "Selector.destination", rule)
+        from_text = encoded(source, "Selector.source", NOT_PREFIX)
+        to_text = encoded(destination, "Selector.destination", NOT_PREFIX)
     view = _new(_SELECTOR_VIEW)
     if numbers is not None:
         lib.selector_numbers(view, *numbers)
@@ -86,15 +127,13 @@ def selector_bytes(
 
 def _selector_error(result: int, source: str, destination: str, family: int) -> ValidationError:
     if result == lib.SELECTOR_SOURCE_HOST_BITS:
-        return ValidationError("Selector.source", shown(source), _HOST_BITS)
+        return ValidationError("Selector.source", shown(source), HOST_BITS)
     if result == lib.SELECTOR_DESTINATION_HOST_BITS:
-        return ValidationError("Selector.destination", shown(destination), _HOST_BITS)
+        return ValidationError("Selector.destination", shown(destination), HOST_BITS)
     if result == lib.SELECTOR_SOURCE_FAMILY:
-        return ValidationError("Selector.source", shown(source), "is not of the family that was given")
+        return ValidationError("Selector.source", shown(source), NOT_FAMILY)
     if result == lib.SELECTOR_DESTINATION_FAMILY:
-        other = "the source" if family < 0 else "the one that was given"
-        rule = f"is of another family than {other}"
-        return ValidationError("Selector.destination", shown(destination), rule)
+        return ValidationError("Selector.destination", shown(destination), other_family(family))
     if result > lib.SELECTOR_DESTINATION:
         return ValidationError("Selector.source", shown(source), _PREFIX_RULES[result - lib.SELECTOR_SOURCE])
     rule = _PREFIX_RULES[result - lib.SELECTOR_DESTINATION]
@@ -139,9 +178,8 @@ def template_bytes(
 
     `codes`: protocol, mode, level and share, 8 bits each, from the lowest.
     """
-    rule = "is not an IP address"
-    from_text = _encoded(source, "Template.source", rule)
-    to_text = _encoded(destination, "Template.destination", rule)
+    from_text = encoded(source, "Template.source", NOT_ADDRESS)
+    to_text = encoded(destination, "Template.destination", NOT_ADDRESS)
     wire = _new_unset(_BYTES, TEMPLATE_SIZE)
     result = _pack_template(wire, from_text, len(from_text), to_text, len(to_text), family, spi, reqid, codes)
     if not result:
@@ -149,13 +187,12 @@ def template_bytes(
             lib.template_set_masks(wire, *masks)
         return _taken(wire, TEMPLATE_SIZE)
     if result == lib.TEMPLATE_SOURCE:
-        raise ValidationError("Template.source", shown(source), rule)
+        raise ValidationError("Template.source", shown(source), NOT_ADDRESS)
     if result == lib.TEMPLATE_DESTINATION:
-        raise ValidationError("Template.destination", shown(destination), rule)
+        raise ValidationError("Template.destination", shown(destination), NOT_ADDRESS)
     if result == lib.TEMPLATE_SOURCE_FAMILY:
-        raise ValidationError("Template.source", shown(source), "is not of the family that was given")
-    other = "the source" if family < 0 else "the one that was given"
-    raise ValidationError("Template.destination", shown(destination), f"is of another family than {other}")
+        raise ValidationError("Template.source", shown(source), NOT_FAMILY)
+    raise ValidationError("Template.destination", shown(destination), other_family(family))
 
 
 def template_fields(wire: bytes) -> dict[str, Any]:
@@ -179,22 +216,6 @@ def template_fields(wire: bytes) -> dict[str, Any]:
 
 
 # --- policies -------------------------------------------------------------------------------------------
-
-
-class PolicyOptions(NamedTuple):
-    """The optional attributes of a policy; None: absent. Everything is in range."""
-
-    policy_type: int | None = None
-    mark: tuple[int, int] | None = None
-    if_id: int | None = None
-    security_context: tuple[bytes, int, int] | None = None  # bytes as sent, algorithm, doi
-    offload: tuple[int, int] | None = None  # interface, flags
-    attributes: bytes = b""
-
-    def size(self) -> int:
-        """An upper bound of their size in a message."""
-        context = len(self.security_context[0]) if self.security_context else 0
-        return 64 + context + len(self.attributes)
 
 
 def _options(options: PolicyOptions) -> tuple[Any, list[Any]]:
@@ -263,8 +284,8 @@ def policy_bytes(
         codes,
         native,
     )
-    if not 0 < length <= _LONGEST:
-        raise ValidationError("Policy", None, f"is a message of more than {_LONGEST} bytes")
+    if not 0 < length <= LONGEST:
+        raise too_long()
     return _taken(out, length)
 
 
@@ -275,7 +296,7 @@ def policy_id_bytes(message: int, selector: bytes, index: int, direction: int, o
     native, _kept = _options(options)
     length = lib.policy_id_pack(out, size, message, selector, index, direction, native)
     if length < 0:
-        raise ValidationError("PolicyId", None, "does not fit into a netlink message")
+        raise id_too_long()
     return _taken(out, length)
 
 
@@ -286,18 +307,13 @@ def policy_flush_bytes(policy_type: int | None) -> bytes:
     return _taken(out, length)
 
 
-def policy_dump_request() -> bytes:
-    """An XFRM_MSG_GETPOLICY message that asks for all policies."""
-    return _HEADER.pack(_HEADER.size, lib.XFRM_MSG_GETPOLICY, _DUMP_FLAGS, 0, 0)
-
-
 def policy_fields(message: bytes) -> tuple[dict[str, Any], PolicyOptions, list[tuple[int, bytes]]]:
     """The parts of a policy message of any type: fields (selector, lifetimes, templates as bytes; None for
     what the type lacks), known options, and the attributes that are not known, in their order."""
     view = ffi.new("struct policy_view *")
     data = ffi.from_buffer(message)
     if lib.policy_unpack(view, data, len(message)) < 0:
-        raise ProtocolError("a policy message has lengths that do not fit")
+        raise bad_lengths(A_POLICY_MESSAGE)
     options = view.options
     has = options.has
     context = None
@@ -345,7 +361,7 @@ def _convert(block: bytes | bytearray, form: int, most: int) -> tuple[bytes, lis
     ends = _new_unset(_UINT32S, most)
     count = lib.policy_block_convert(out, capacity, ffi.from_buffer(block), len(block), form, ends, most)
     if count < 0:
-        raise ProtocolError("a block of policy messages has lengths that do not fit")
+        raise bad_lengths(A_POLICY_BLOCK)
     positions = ffi.unpack(ends, count)
     return _buffer(out, positions[-1] if positions else 0)[:], positions
 
@@ -376,48 +392,7 @@ def delete_messages(block: bytes | bytearray, count: int, by_index: bool) -> byt
 def retype(block: bytearray, message: int) -> None:
     """Makes all messages of a block messages of another type."""
     if lib.policy_block_retype(ffi.from_buffer(block), len(block), message):
-        raise ProtocolError("a block of messages has lengths that do not fit")
-
-
-# --- any message ----------------------------------------------------------------------------------------
-
-
-def header(message: Any) -> tuple[int, int, int, int, int]:
-    """Length, type, flags, sequence number and port of a message (struct nlmsghdr)."""
-    if len(message) < _HEADER.size:
-        raise ProtocolError(f"{len(message)} bytes are no netlink message")
-    return _HEADER.unpack_from(message)
-
-
-def message_type(message: Any) -> int:
-    """nlmsg_type of a message."""
-    return header(message)[1]
-
-
-def message_types(block: bytes | bytearray) -> list[int]:
-    """nlmsg_type of each message in a block that is known to be well-formed."""
-    kinds, position = [], 0
-    while position < len(block):
-        size, kind, _, _, _ = _HEADER.unpack_from(block, position)
-        kinds.append(kind)
-        position += (size + 3) & ~3
-    return kinds
-
-
-def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
-    """The type of the attribute that an extended ACK's offset points at; None: it points at none."""
-    size = lib.body_size(message_type(message), _HEADER.unpack_from(message)[2])
-    if size < 0:
-        return None
-    position = _HEADER.size + (size + 3 & ~3)
-    while offset > 0 and position + 4 <= len(message):
-        size, kind = struct.unpack_from("=HH", message, position)
-        if position <= offset < position + max(size, 4):
-            return int(kind) & 0x3FFF
-        if size < 4:
-            break
-        position += (size + 3) & ~3
-    return None
+        raise bad_lengths(A_BLOCK)
 
 
 # --- memory for keys ------------------------------------------------------------------------------------
@@ -439,11 +414,11 @@ def memory(data: Any) -> Any:
 def address_bytes(text: str) -> tuple[bytes, int] | None:
     """xfrm_address_t and the family; None: the text is no IP address."""
     try:
-        encoded = text.encode("ascii")
+        ascii_text = text.encode("ascii")
     except UnicodeEncodeError:
         return None
     out = _new(_BYTES, 16)
-    family = lib.text_address_pack(out, encoded, len(encoded))
+    family = lib.text_address_pack(out, ascii_text, len(ascii_text))
     return None if family < 0 else (_taken(out, 16), family)
 
 
@@ -530,7 +505,7 @@ def pack(
         fixed = fields
     elif fields is not None:
         fixed = fields["policy"] if message not in _FIXED else _FIXED[message].write(fields, size)
-    capacity = _HEADER.size + size + 3
+    capacity = HEADER.size + size + 3
     native = _new(_ITEMS, len(items))
     kept = []
     for place, item in zip(native, items, strict=True):
@@ -551,9 +526,9 @@ def pack(
         capacity += 80 + len(item.data)
     out = _wiped_array(_BYTES, capacity)
     length = lib.body_pack(out, capacity, message, flags, fixed, size, native, len(items))
-    if not 0 < length <= _LONGEST:
+    if not 0 < length <= LONGEST:
         raise ValidationError(
-            "message", None, f"is of more than {_LONGEST} bytes, or has an attribute of another size"
+            "message", None, f"is of more than {LONGEST} bytes, or has an attribute of another size"
         )
     return _buffer(out, length)
 
@@ -564,19 +539,21 @@ def unpack(message: Any) -> tuple[int, int, dict[str, int | bytes] | None, list[
     begin = lib.body_begin(data, length)
     if begin < 0:
         raise ProtocolError("a message is of no known type, or has lengths that do not fit")
-    _, kind, flags, _, _ = _HEADER.unpack_from(message)
+    total, kind, flags, _, _ = header(message)
+    if length > aligned(total):
+        raise bad_lengths(A_MESSAGE)
     size = lib.body_size(kind, flags)
     fields: dict[str, int | bytes] | None = None
     if kind in _FIXED:
-        fields = _FIXED[kind].read(data + _HEADER.size) if size else None
+        fields = _FIXED[kind].read(data + HEADER.size) if size else None
     elif size:
-        fields = {"policy": _taken(data + _HEADER.size, size)}
+        fields = {"policy": _taken(data + HEADER.size, size)}
     position, native = _new(_SIZE, begin), _new(_ITEM)
     items = []
     while (found := lib.body_next(data, length, position, native)) > 0:
         items.append(_item(native))
     if found < 0:
-        raise ProtocolError("an attribute has a length that does not fit")
+        raise bad_lengths(A_MESSAGE)
     return kind, flags, fields, items
 
 
@@ -607,5 +584,5 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
     out = _wiped_array(_BYTES, len(block))
     size = lib.state_block_delete(out, len(block), ffi.from_buffer(block), len(block))
     if size < 0:
-        raise ProtocolError("a block of state messages has lengths that do not fit")
+        raise bad_lengths(A_BLOCK)
     return bytearray(_buffer(out, size))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""What a transport is: how messages get to a kernel and back, and what is known of them then.
+
+``xfrm_ext.rtnl.Handle`` is the real one, ``xfrm_ext.testing.FakeTransport`` a scripted one. None of this
+needs the compiled module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from xfrm_ext import wire
+from xfrm_ext.constants import AttributeType
+from xfrm_ext.errors import KernelError, ProtocolError, kernel_error
+from xfrm_ext.wire.layouts import HEADER, aligned
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the kernel said of one message that it refused.
+
+    ``index`` of the message in its batch, ``errno``, the kernel's ``text`` (extended ACK), the ``offset`` of
+    the attribute at fault in the message as sent (0: none), the type of an attribute that is missing (0: none).
+    """
+
+    index: int
+    errno: int
+    text: str = ""
+    offset: int = 0
+    missing_type: int = 0
+
+    def error(
+        self, operation: str, message: bytes | bytearray, index: int | None = None, line: int | None = None
+    ) -> KernelError:
+        """The exception for this refusal of `message`."""
+        kind = self.missing_type or wire.attribute_at(message, self.offset)
+        attribute = None if not kind else f"XFRMA_{AttributeType(kind).name}"
+        return kernel_error(self.errno, operation, self.text, attribute, index, line)
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What became of a batch of messages: of [0, acked) everything is known; [acked, sent) were handed to the
+    kernel, and their outcome is unknown unless it is among ``failures``; the rest was not sent."""
+
+    acked: int = 0
+    sent: int = 0
+    failures: list[Outcome] = field(default_factory=list)
+    error: int = 0
+    """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
+    _noted: Callable[[], tuple[int, int, list[Outcome]]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    def settle(self) -> None:
+        """Takes over what the transport has noted. `talk_batch` does so before it returns; but a signal handler
+        may raise anywhere, in there too, so whoever catches that calls this again before reading the outcome."""
+        if self._noted is not None:
+            self.acked, self.sent, self.failures = self._noted()
+            self._noted = None
+
+
+class Transport(Protocol):
+    """What moves messages to a kernel and back."""
+
+    def talk(
+        self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
+    ) -> bytes | None: ...
+
+    def talk_batch(
+        self,
+        block: bytearray,
+        count: int,
+        *,
+        per_send: int = 256,
+        stop_on_error: bool = False,
+        outcome: BatchOutcome,
+        timeout: float | None = None,
+    ) -> None: ...
+
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]: ...
+
+    def interface_index(self, name: str) -> int: ...
+
+    def open_beside(self) -> Transport: ...
+
+    def close(self) -> None: ...
+
+
+def messages(block: bytes) -> Iterator[bytes]:
+    """The messages in a block. Raises ProtocolError where a length does not fit."""
+    position = 0
+    while position < len(block):
+        left = len(block) - position
+        size = HEADER.unpack_from(block, position)[0] if left >= HEADER.size else 0
+        if not HEADER.size <= size <= left:
+            raise ProtocolError("a netlink message has a length that does not fit")
+        yield block[position : position + size]
+        position += aligned(size)
