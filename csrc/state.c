@@ -161,24 +161,99 @@ static int write_delete(uint8_t *out, size_t capacity, const uint8_t *data, size
 	return message_end(&message);
 }
 
+/* The state message at *position of a block, which is advanced. Returns its length, 0 at the end, or -EBADMSG. */
+static int64_t next_state(const uint8_t *data, size_t length, size_t *position)
+{
+	struct nlmsghdr header;
+	size_t left = *position < length ? length - *position : 0;
+
+	if (!left)
+		return 0;
+	if (left < NLMSG_HDRLEN)
+		return -EBADMSG;
+	memcpy(&header, data + *position, sizeof(header));
+	if ((header.nlmsg_type != XFRM_MSG_NEWSA && header.nlmsg_type != XFRM_MSG_UPDSA) || header.nlmsg_len > left ||
+	    header.nlmsg_len < NLMSG_HDRLEN + sizeof(struct xfrm_usersa_info))
+		return -EBADMSG;
+	*position += NLMSG_ALIGN(header.nlmsg_len);
+	return header.nlmsg_len;
+}
+
 int64_t state_block_delete(uint8_t *out, size_t capacity, const uint8_t *data, size_t length)
 {
-	size_t position = 0, used = 0;
-	struct nlmsghdr header;
-	int size;
+	size_t position = 0, start = 0, used = 0;
+	int64_t size;
+	int written;
 
-	while (position < length) {
-		if (length - position < NLMSG_HDRLEN)
-			return -EBADMSG;
-		memcpy(&header, data + position, sizeof(header));
-		if ((header.nlmsg_type != XFRM_MSG_NEWSA && header.nlmsg_type != XFRM_MSG_UPDSA) ||
-		    header.nlmsg_len < NLMSG_HDRLEN || header.nlmsg_len > length - position)
-			return -EBADMSG;
-		size = write_delete(out + used, capacity - used, data + position, header.nlmsg_len);
-		if (size < 0)
-			return size;
-		used += (size_t)size;
-		position += NLMSG_ALIGN(header.nlmsg_len);
+	while ((size = next_state(data, length, &position)) > 0) {
+		written = write_delete(out + used, capacity - used, data + start, (size_t)size);
+		if (written < 0)
+			return written;
+		used += (size_t)written;
+		start = position;
 	}
-	return (int64_t)used;
+	return size < 0 ? size : (int64_t)used;
+}
+
+static void read_number(void *number, size_t size, const struct attribute *attribute)
+{
+	if (attribute->size == size)
+		memcpy(number, attribute->payload, size);
+}
+
+static int read_counters(struct state_counters *counters, const uint8_t *data, size_t length)
+{
+	size_t position = NLMSG_HDRLEN + sizeof(struct xfrm_usersa_info);
+	struct xfrm_usersa_info info;
+	struct attribute attribute;
+	struct xfrm_mark mark = {0, 0};
+	int found;
+
+	memset(counters, 0, sizeof(*counters));
+	memcpy(&info, data + NLMSG_HDRLEN, sizeof(info));
+	memcpy(counters->source, &info.saddr, sizeof(counters->source));
+	memcpy(counters->destination, &info.id.daddr, sizeof(counters->destination));
+	counters->spi = ntohl(info.id.spi);
+	counters->reqid = info.reqid;
+	counters->family = info.family;
+	counters->protocol = info.id.proto;
+	counters->mode = info.mode;
+	counters->bytes = info.curlft.bytes;
+	counters->packets = info.curlft.packets;
+	counters->add_time = info.curlft.add_time;
+	counters->use_time = info.curlft.use_time;
+	counters->replay_window = info.stats.replay_window;
+	counters->replay = info.stats.replay;
+	counters->integrity_failed = info.stats.integrity_failed;
+	while ((found = attribute_next(data, length, &position, &attribute)) > 0) {
+		if (attribute.type == XFRMA_MARK)
+			read_number(&mark, sizeof(mark), &attribute);
+		else if (attribute.type == XFRMA_IF_ID)
+			read_number(&counters->if_id, sizeof(counters->if_id), &attribute);
+		else if (attribute.type == XFRMA_SA_DIR)
+			read_number(&counters->direction, sizeof(counters->direction), &attribute);
+		else if (attribute.type == XFRMA_LASTUSED)
+			read_number(&counters->last_used, sizeof(counters->last_used), &attribute);
+	}
+	counters->mark_value = mark.v;
+	counters->mark_mask = mark.m;
+	return found;
+}
+
+int state_block_counters(struct state_counters *counters, uint32_t most, const uint8_t *data, size_t length)
+{
+	size_t position = 0, start = 0;
+	uint32_t count = 0;
+	int64_t size;
+	int err;
+
+	while ((size = next_state(data, length, &position)) > 0) {
+		if (count == most)
+			return -EMSGSIZE;
+		err = read_counters(&counters[count++], data + start, (size_t)size);
+		if (err)
+			return err;
+		start = position;
+	}
+	return size < 0 ? (int)size : (int)count;
 }

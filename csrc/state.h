@@ -5,6 +5,7 @@
 /* The fixed parts of the messages about states: plain fields in host order <-> the kernel's structures. The
  * functions write or read all of the structure, whose size body_size tells. */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "uapi.h"
@@ -63,6 +64,21 @@ void state_expire_unpack(struct state_expire *expire, const uint8_t *data);
 /* Writes the DELSA messages for a block of NEWSA or UPDSA messages, back to back. Returns their length, -EBADMSG or
  * -EMSGSIZE; none is longer than the message that it is made from. */
 int64_t state_block_delete(uint8_t *out, size_t capacity, const uint8_t *data, size_t length);
+
+/* What exporters want to know of a state; what its message does not tell is 0. */
+struct state_counters {
+	uint8_t source[16], destination[16];
+	uint32_t spi, reqid;
+	uint32_t mark_value, mark_mask, if_id;
+	uint16_t family;
+	uint8_t protocol, mode, direction;
+	uint64_t bytes, packets, add_time, use_time, last_used;
+	uint32_t replay_window, replay, integrity_failed;
+};
+
+/* Reads a block of NEWSA messages, back to back, into counters[0 .. most). Keys are not looked at. Returns how
+ * many, -EBADMSG or -EMSGSIZE. */
+int state_block_counters(struct state_counters *counters, uint32_t most, const uint8_t *data, size_t length);
 /* cdef: end */
 
 #endif

@@ -11,24 +11,33 @@
             print(policy)
 """
 
+from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AlgorithmInfo, AuthAlgorithm
 from xfrm_ext.attribute import Attribute, Offload, SecurityContext
 from xfrm_ext.bulk import Indices, LoadResult
 from xfrm_ext.constants import (
     INFINITE,
     Action,
+    AsyncEventFlag,
     AttributeType,
+    DefaultAction,
     Direction,
+    EncapsulationType,
     Family,
     Group,
     Level,
     Message,
+    MigrateStateFlag,
     Mode,
     OffloadFlag,
     PolicyFlag,
     PolicyType,
     Protocol,
     Share,
+    StateDirection,
+    StateExtraFlag,
+    StateFlag,
 )
+from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import (
     AlreadyExists,
     BatchFileError,
@@ -45,60 +54,103 @@ from xfrm_ext.errors import (
     ValidationError,
     XfrmError,
 )
-from xfrm_ext.info import SpdInfo
+from xfrm_ext.event import Acquire, AsyncEvent, Event, Mapping, Overrun, PolicyExpired, Report, StateExpired
+from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds, XfrmInfo
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.mark import Mark
+from xfrm_ext.migrate import KmAddress, Migration, Move, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
-from xfrm_ext.request import Request
+from xfrm_ext.replay import ReplayState
+from xfrm_ext.request import Request, SpiRequest, StateFilter
+from xfrm_ext.sad import StateCounters
+from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.session import Session
+from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
 from xfrm_ext.template import Template
 
 __version__ = "0.1.0"
 
 __all__ = [
     "INFINITE",
+    "Acquire",
     "Action",
+    "AeadAlgorithm",
+    "Algorithm",
+    "AlgorithmInfo",
     "AlreadyExists",
+    "AsyncEvent",
+    "AsyncEventFlag",
     "Attribute",
     "AttributeType",
+    "AuthAlgorithm",
     "BatchFileError",
     "BusyError",
     "ClosedError",
+    "DefaultAction",
     "Direction",
+    "Encapsulation",
+    "EncapsulationType",
+    "Event",
     "Family",
     "Group",
     "Indices",
+    "IpTfs",
     "KernelError",
+    "KmAddress",
     "Level",
     "LifetimeConfig",
     "LifetimeCurrent",
     "LoadError",
     "LoadResult",
+    "Mapping",
     "Mark",
     "Message",
+    "MigrateStateFlag",
+    "Migration",
     "Mode",
+    "Move",
     "NotCompiledError",
     "NotFound",
     "Offload",
     "OffloadFlag",
+    "Overrun",
     "PermissionDenied",
     "Policy",
+    "PolicyDefaults",
+    "PolicyExpired",
     "PolicyFlag",
     "PolicyId",
     "PolicyType",
     "Protocol",
     "ProtocolError",
+    "ReplayState",
     "RepliesLost",
     "ReplyTimeout",
+    "Report",
     "Request",
+    "SadInfo",
+    "Secret",
     "SecurityContext",
     "Selector",
     "Session",
     "Share",
     "SpdInfo",
+    "SpdThresholds",
+    "SpiRequest",
+    "State",
+    "StateCounters",
+    "StateDirection",
+    "StateExpired",
+    "StateExtraFlag",
+    "StateFilter",
+    "StateFlag",
+    "StateId",
+    "StateMigration",
+    "StateStatistics",
     "Template",
     "ValidationError",
     "XfrmError",
+    "XfrmInfo",
     "__version__",
 ]

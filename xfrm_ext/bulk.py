@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 from xfrm_ext import wire
 from xfrm_ext.checks import integer, seconds, shown
@@ -30,6 +30,7 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.policy import Policy
+from xfrm_ext.state import State
 from xfrm_ext.transport import BatchOutcome, Transport, messages
 
 Operation: TypeAlias = Literal["add", "update", "delete"]
@@ -205,6 +206,7 @@ class _Pacer:
         return grown
 
 
+_GONE = (errno.ENOENT, errno.ESRCH)
 _ROLLBACK_TIMEOUT = 30.0  # seconds, for each wait
 
 
@@ -230,7 +232,66 @@ class _Pending:
     block: Block
     outcome: BatchOutcome = field(default_factory=BatchOutcome)
     keys: list[bytes] = field(default_factory=list)
-    """For a rollback: what the kernel tells the policies apart by."""
+    """For a rollback: what the kernel tells the items apart by."""
+
+
+class PolicyItems:
+    """What a load has to know of policies."""
+
+    value: type = Policy
+    update = Message.UPDPOLICY
+    waits = True
+    """Whether to wait for the kernel's tables to grow."""
+
+    def deletions(self, block: bytearray, count: int) -> bytearray:
+        """The messages that delete what a block adds."""
+        return wire.delete_messages(block, count, by_index=False)
+
+    def keys(self, block: bytearray, count: int) -> list[bytes]:
+        """What the kernel tells the items of a block apart by."""
+        return wire.policy_keys(block, count)
+
+    def ours(self, beside: Transport, added: dict[bytes, int], operation: str) -> Iterator[tuple[bytes, int]]:
+        """Of what a load added, by key, what is there now: message and item.
+
+        One with one of our keys is ours: had there been another one, ours would have been refused.
+        """
+        for datagram in beside.dump(wire.policy_dump_request(), operation, timeout=_ROLLBACK_TIMEOUT):
+            parts = list(messages(datagram))
+            for message, key in zip(parts, wire.policy_keys(datagram, len(parts)), strict=True):
+                if key in added:
+                    yield message, added[key]
+
+    def removal(self, ours: list[bytes]) -> bytearray:
+        """The messages that remove them: by index, since by selector each could cost a walk of the whole SPD."""
+        return wire.delete_messages(b"".join(ours), len(ours), by_index=True)
+
+
+class StateItems:
+    """What a load has to know of states."""
+
+    value: type = State
+    update = Message.UPDSA
+    waits = False
+
+    def deletions(self, block: bytearray, count: int) -> bytearray:
+        """The messages that delete what a block adds."""
+        return wire.delete_state_messages(block)
+
+    def keys(self, block: bytearray, count: int) -> list[bytes]:
+        """The messages that delete the items of a block: the kernel finds them by what those say."""
+        return list(messages(bytes(wire.delete_state_messages(block))))
+
+    def ours(self, beside: Transport, added: dict[bytes, int], operation: str) -> Iterator[tuple[bytes, int]]:
+        """Of what a load added, by key, message and item."""
+        yield from added.items()
+
+    def removal(self, ours: list[bytes]) -> bytearray:
+        """The messages that remove them."""
+        return bytearray(b"".join(ours))
+
+
+Items: TypeAlias = "PolicyItems | StateItems"
 
 
 class Load:
@@ -243,6 +304,7 @@ class Load:
     def __init__(
         self,
         transport: Transport,
+        items: Items,
         info: Callable[[], SpdInfo],
         operation: str,
         on_error: OnError,
@@ -255,14 +317,15 @@ class Load:
         self.result = LoadResult(operation)
         self.total: int | None = None
         self._transport = transport
-        self._pacer = None if operation == "delete" else _Pacer(info)
+        self._items = items
+        self._pacer = _Pacer(info) if items.waits and operation != "delete" else None
         self._on_error = on_error
         self._batch = batch
         self._progress = progress
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._wait = wait
         self._added: dict[bytes, int] = {}
-        """For a rollback: the item that each policy which this load added came from, by its key."""
+        """For a rollback: the item that each policy or state which this load added came from, by its key."""
         self._pending: _Pending | None = None
 
     def run(self, blocks: Iterator[Block | BatchFileError]) -> LoadResult:
@@ -322,7 +385,7 @@ class Load:
                 self._pacer.before(block.count, remaining, self._deadline)
                 left = self._left()
             if self._on_error == "rollback":
-                pending.keys = wire.policy_keys(block.messages, block.count)
+                pending.keys = self._items.keys(block.messages, block.count)
             self._transport.talk_batch(
                 block.messages,
                 block.count,
@@ -356,7 +419,7 @@ class Load:
         """Adds a block's outcome to the result. Returns the refusals."""
         first, block, outcome = pending.first, pending.block, pending.outcome
         result, errors = self.result, []
-        parts = list(messages(bytes(block.messages))) if outcome.failures else []
+        parts = list(messages(memoryview(block.messages))) if outcome.failures else []
         lines = block.lines if outcome.failures else None
         start = 0
         for failure in outcome.failures:
@@ -386,17 +449,15 @@ class Load:
             self.result.rollback_error = error
 
     def _roll_back(self) -> None:
-        """Removes what this load added: by index, since by selector each could cost a walk of the whole SPD.
-
-        A policy with one of our keys is ours: had there been another one, ours would have been refused.
-        """
+        """Removes what this load added."""
         if not self._added:
             return
         left, unsure = set(self._added.values()), set[int]()
+        operation = f"{self.result.operation}: rollback"
         try:
             beside = self._transport.open_beside()
             try:
-                ours = list(self._ours(beside))
+                ours = list(self._items.ours(beside, self._added, operation))
             finally:
                 beside.close()
             left = {item for _, item in ours}
@@ -410,9 +471,9 @@ class Load:
             result.unknown = _indices(unsure)
 
     def _delete(self, part: list[tuple[bytes, int]], left: set[int], unsure: set[int]) -> None:
-        """Deletes policies by index: their items leave `left`, or enter `unsure`."""
+        """Deletes: the items leave `left`, or enter `unsure`."""
         operation = f"{self.result.operation}: rollback"
-        block = wire.delete_messages(b"".join([message for message, _ in part]), len(part), by_index=True)
+        block = self._items.removal([message for message, _ in part])
         outcome = BatchOutcome()
         try:
             self._transport.talk_batch(
@@ -420,31 +481,25 @@ class Load:
             )
         finally:
             outcome.settle()
-            refused = {part[bad.index][1] for bad in outcome.failures if bad.errno != errno.ENOENT}
+            refused = {
+                part[bad.index][1] for bad in outcome.failures if bad.errno not in (errno.ENOENT, errno.ESRCH)
+            }
             left.difference_update({item for _, item in part[: outcome.acked]} - refused)
             unsure.update(item for _, item in part[outcome.acked : outcome.sent])
         if outcome.error:
             raise _without_outcome(outcome.error, operation)
 
-    def _ours(self, beside: Transport) -> Iterator[tuple[bytes, int]]:
-        operation = f"{self.result.operation}: rollback"
-        for datagram in beside.dump(wire.policy_dump_request(), operation, timeout=_ROLLBACK_TIMEOUT):
-            parts = list(messages(datagram))
-            for message, key in zip(parts, wire.policy_keys(datagram, len(parts)), strict=True):
-                if key in self._added:
-                    yield message, self._added[key]
 
-
-def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) -> Iterator[Block]:
-    """Blocks of the messages of policies, made by joining what each policy already is."""
-    policies = iter(source)
+def blocks_of(source: Iterable[Any], items: Items, operation: Operation, batch: int) -> Iterator[Block]:
+    """Blocks of the messages of policies or states, made by joining what each already is."""
+    values = iter(source)
     taken = 0
     while True:
-        chunk: list[Policy] = []
+        chunk: list[Any] = []
         try:
-            chunk.extend(islice(policies, batch))
-            check_policies(chunk, taken)
-            block = bytearray().join([policy._wire for policy in chunk])
+            chunk.extend(islice(values, batch))
+            check_items(chunk, items, taken)
+            block = bytearray().join([value._wire for value in chunk])
         except BaseException:
             if chunk:
                 yield Block(bytearray(), len(chunk), None)
@@ -453,19 +508,22 @@ def policy_blocks(source: Iterable[Policy], operation: Operation, batch: int) ->
             return
         taken += len(chunk)
         if operation == "update":
-            wire.retype(block, Message.UPDPOLICY)
+            wire.retype(block, items.update)
         elif operation == "delete":
-            block = wire.delete_messages(block, len(chunk), by_index=False)
+            added, block = block, items.deletions(block, len(chunk))
+            added[:] = bytes(len(added))
         yield Block(block, len(chunk), None)
+        if not items.waits:
+            block[:] = bytes(len(block))  # it held keys
 
 
-def check_policies(items: Sequence[object], first: int = 0) -> None:
-    """Raises ValidationError for the first item that is not a Policy. `first`: the number of items[0]."""
-    if not set(map(type, items)) - {Policy}:
+def check_items(values: Sequence[object], items: Items, first: int = 0) -> None:
+    """Raises ValidationError for the first value of another class. `first`: the number of values[0]."""
+    if not set(map(type, values)) - {items.value}:
         return
-    for number, item in enumerate(items, first):
-        if not isinstance(item, Policy):
-            raise ValidationError(f"source[{number}]", shown(item), "is not a Policy")
+    for number, value in enumerate(values, first):
+        if not isinstance(value, items.value):
+            raise ValidationError(f"source[{number}]", shown(value), f"is not a {items.value.__name__}")
 
 
 def check_options(

@@ -150,3 +150,13 @@ class PolicyDefaults:
     @classmethod
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> PolicyDefaults:
         return cls(*(DefaultAction(values[name]) for name in ("input", "forward", "output")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XfrmInfo:
+    """Both databases."""
+
+    sad: SadInfo
+    spd: SpdInfo
+    defaults: PolicyDefaults | None
+    """None: a kernel before Linux 5.15."""

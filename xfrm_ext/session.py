@@ -9,9 +9,17 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
+from xfrm_ext import codec as codecs
 from xfrm_ext.checks import integer, seconds, shown
-from xfrm_ext.errors import BusyError, ClosedError, ValidationError, compiled_module_needed
+from xfrm_ext.codec.generic import Codec
+from xfrm_ext.constants import Message
+from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationError, compiled_module_needed
+from xfrm_ext.info import XfrmInfo
+from xfrm_ext.migrate import Migration, StateMigration
+from xfrm_ext.request import Body, Request
+from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
+from xfrm_ext.state import State
 from xfrm_ext.transport import BatchOutcome, Transport
 
 _Result = TypeVar("_Result")
@@ -24,7 +32,8 @@ class Session:
     ``netns`` is a name in /run/netns (as `ip netns` makes them), a path, or an open file descriptor; default:
     the calling thread's. Entering another one needs CAP_SYS_ADMIN, and leaves the calling thread where it is.
     ``timeout`` (seconds, None: none) bounds each wait for the kernel. Threads may share a session; after a fork
-    the child needs one of its own. Raises KernelError, ValidationError.
+    the child needs one of its own. ``codec`` is "native" or "pure"; default: that of XFRM_EXT_CODEC, else native.
+    Raises KernelError, ValidationError.
 
     ``with Session() as session: session.spd.add(policy)``
     """
@@ -35,10 +44,13 @@ class Session:
         *,
         timeout: float | None = 30.0,
         transport: Transport | None = None,
+        codec: str | None = None,
     ) -> None:
         self.timeout = seconds(timeout, "Session.timeout")
+        self._codec: Codec = codecs.select(codec)
         self._transport: Transport = _Shared(_open(netns) if transport is None else transport)
         self.spd = Spd(self)
+        self.sad = Sad(self)
 
     def close(self) -> None:
         """Closes the session. May be called twice."""
@@ -51,6 +63,41 @@ class Session:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def info(self) -> XfrmInfo:
+        """Counters and hash tables of both databases, and what happens to packets without a policy."""
+        return XfrmInfo(sad=self.sad.count(), spd=self.spd.count(), defaults=self.spd.defaults())
+
+    def migrate(self, migration: Migration | StateMigration) -> None:
+        """Gives states other addresses: those of a policy, which changes too (XFRM_MSG_MIGRATE), or one
+        (XFRM_MSG_MIGRATE_STATE, newer than Linux 6.18). Raises NotFound when there is none; KernelError."""
+        if isinstance(migration, Migration):
+            self._talk(Request(Message.MIGRATE, migration), "migrate policy")
+        elif isinstance(migration, StateMigration):
+            self._talk(Request(Message.MIGRATE_STATE, migration), "migrate state")
+        else:
+            raise ValidationError("migration", shown(migration), "is not a Migration or StateMigration")
+
+    def _talk(self, value: Body | Request, operation: str) -> None:
+        """Sends a request, and waits until it is carried out."""
+        self._transport.talk(self._codec.encode_wiped(value), operation, timeout=self.timeout)
+
+    def _send_state(self, message: Message, state: State, operation: str) -> None:
+        """The same for NEWSA and UPDSA: what is sent is what the state is, down to the order of its attributes."""
+        self._transport.talk(self._codec.state_message(message, state), operation, timeout=self.timeout)
+
+    def _ask(self, value: Body | Request, operation: str) -> Body:
+        """Sends a request, and returns the body of the message that answers."""
+        request = self._codec.encode_wiped(value)
+        reply = self._transport.talk(request, operation, answer=True, timeout=self.timeout)
+        if reply is None:
+            raise ProtocolError(f"{operation}: the kernel acknowledged, but did not answer")
+        try:
+            answer = self._codec.decode(reply)
+        finally:
+            if isinstance(reply, bytearray):
+                reply[:] = bytes(len(reply))  # it may hold keys
+        return answer.body if isinstance(answer, Request) else answer
 
     def _dump(self, message: bytes, operation: str) -> Iterator[bytes]:
         """Blocks of a dump, over a socket of its own: other requests can go on meanwhile, and a dump that is

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
@@ -15,25 +16,27 @@ from xfrm_ext.bulk import (
     LoadResult,
     OnError,
     Operation,
+    PolicyItems,
     Progress,
+    blocks_of,
+    check_items,
     check_options,
-    check_policies,
-    policy_blocks,
 )
 from xfrm_ext.checks import choice, choices, shown
-from xfrm_ext.codec import native
-from xfrm_ext.constants import Direction, Message, PolicyType
-from xfrm_ext.errors import ProtocolError, ValidationError, compiled_module_needed
-from xfrm_ext.info import SpdInfo
+from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
+from xfrm_ext.errors import KernelError, ProtocolError, ValidationError, compiled_module_needed
+from xfrm_ext.event import PolicyExpired
+from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
-from xfrm_ext.request import Body, Request
+from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
 
 _TYPES = choices(PolicyType)
+_ITEMS = PolicyItems()
 
 
 class Spd:
@@ -42,28 +45,17 @@ class Spd:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def _talk(self, request: Request | Policy, operation: str) -> None:
-        self._session._transport.talk(native.encode(request), operation, timeout=self._session.timeout)
-
-    def _ask(self, request: Request, operation: str) -> Body | Request:
-        reply = self._session._transport.talk(
-            native.encode(request), operation, answer=True, timeout=self._session.timeout
-        )
-        if reply is None:
-            raise ProtocolError(f"{operation}: the kernel acknowledged, but did not answer")
-        return native.decode(reply)
-
     def add(self, policy: Policy) -> None:
         """Adds a policy (XFRM_MSG_NEWPOLICY).
 
         Raises AlreadyExists when there is one with the same selector, direction, type, mark, if_id and
         security context, even with another priority; KernelError, ReplyTimeout, RepliesLost.
         """
-        self._talk(_policy(policy), "add policy")
+        self._session._talk(_policy(policy), "add policy")
 
     def update(self, policy: Policy) -> None:
         """Replaces the policy of the same identity, or adds it (XFRM_MSG_UPDPOLICY). Raises as `add` does."""
-        self._talk(Request(Message.UPDPOLICY, _policy(policy)), "update policy")
+        self._session._talk(Request(Message.UPDPOLICY, _policy(policy)), "update policy")
 
     def get(
         self,
@@ -80,7 +72,7 @@ class Spd:
         with direction, type, mark, if_id and security context as it was added. Raises NotFound when there is
         none; ValidationError, KernelError, ReplyTimeout."""
         named = _policy_id(which, direction, index, policy_type, mark, if_id, security_context)
-        reply = self._ask(Request(Message.GETPOLICY, named), "get policy")
+        reply = self._session._ask(Request(Message.GETPOLICY, named), "get policy")
         if not isinstance(reply, Policy):
             raise ProtocolError("get policy: the kernel did not answer with a policy")
         return reply
@@ -98,7 +90,7 @@ class Spd:
     ) -> None:
         """Deletes one policy (XFRM_MSG_DELPOLICY), named as for `get`. Raises NotFound when there is none."""
         named = _policy_id(which, direction, index, policy_type, mark, if_id, security_context)
-        self._talk(Request(Message.DELPOLICY, named), "delete policy")
+        self._session._talk(Request(Message.DELPOLICY, named), "delete policy")
 
     def dump(self) -> Iterator[Policy]:
         """Reads all policies, newest first, main and sub and those of sockets, in constant memory.
@@ -107,23 +99,57 @@ class Spd:
         added and deleted while iterating. The timeout is for each piece.
         """
         operation = "dump policies"
-        build = Policy._from_wire
+        build, own = Policy._from_wire, self._session._codec.wire
         for block in self._session._dump(wire.policy_dump_request(), operation):
-            for message in wire.canonical_policies(block):
-                yield build(message)
+            for message in own.canonical_policies(block):
+                yield build(message, own)
 
     def flush(self, policy_type: PolicyType | int | str = PolicyType.MAIN) -> None:
         """Deletes all policies of a type (XFRM_MSG_FLUSHPOLICY): main by default, which leaves sub policies."""
         kind = PolicyType(choice(policy_type, "policy_type", _TYPES, PolicyType))
         body = None if kind == PolicyType.MAIN else kind
-        self._talk(Request(Message.FLUSHPOLICY, body), "flush policies")
+        self._session._talk(Request(Message.FLUSHPOLICY, body), "flush policies")
 
     def count(self) -> SpdInfo:
         """The kernel's counters of the SPD (XFRM_MSG_GETSPDINFO); ``count().total`` is the sum."""
-        reply = self._ask(Request(Message.GETSPDINFO), "get SPD info")
+        reply = self._session._ask(Request(Message.GETSPDINFO), "get SPD info")
         if not isinstance(reply, SpdInfo):
             raise ProtocolError("get SPD info: the kernel did not answer with it")
         return reply
+
+    def set_thresholds(self, ipv4: tuple[int, int] | None = None, ipv6: tuple[int, int] | None = None) -> None:
+        """From which prefix lengths on, (local, remote), policies are found by hash (XFRM_MSG_NEWSPDINFO); None
+        leaves them as they are. The kernel sorts its policies anew, a moment later. It begins with (32, 32) and
+        (128, 128)."""
+        self._session._talk(SpdThresholds(ipv4, ipv6), "set SPD thresholds")
+
+    def defaults(self) -> PolicyDefaults | None:
+        """What happens to packets that no policy is for (XFRM_MSG_GETDEFAULT); None: the kernel is older than Linux
+        5.15 and lets them pass."""
+        try:
+            reply = self._session._ask(Request(Message.GETDEFAULT), "get policy defaults")
+        except KernelError as error:
+            if error.errno == errno.EINVAL:
+                return None
+            raise
+        if not isinstance(reply, PolicyDefaults):
+            raise ProtocolError("get policy defaults: the kernel did not answer with them")
+        return reply
+
+    def set_defaults(
+        self,
+        input: DefaultAction | int | str = DefaultAction.UNSPEC,
+        forward: DefaultAction | int | str = DefaultAction.UNSPEC,
+        output: DefaultAction | int | str = DefaultAction.UNSPEC,
+    ) -> None:
+        """Has packets that no policy is for pass ("accept") or dropped ("block"; XFRM_MSG_SETDEFAULT). "unspec"
+        leaves it as it is."""
+        self._session._talk(PolicyDefaults(input, forward, output), "set policy defaults")
+
+    def expire(self, policy: Policy, *, hard: bool = False) -> None:
+        """Has the kernel say that a policy expired (XFRM_MSG_POLEXPIRE); with ``hard`` it also deletes it."""
+        expired = PolicyExpired(_policy(policy), bool(hard))
+        self._session._talk(Request(Message.POLEXPIRE, expired), "expire policy")
 
     def load(
         self,
@@ -151,10 +177,10 @@ class Spd:
         if not isinstance(source, Iterable):
             raise ValidationError("source", shown(source), "is not an iterable of Policy")
         if isinstance(source, (list, tuple)):
-            check_policies(source)
+            check_items(source, _ITEMS)
         load = self._load(operation, on_error, batch, progress, timeout)
         load.total = len(source) if isinstance(source, Sized) else None
-        return load.run(policy_blocks(source, operation, batch))
+        return load.run(blocks_of(source, _ITEMS, operation, batch))
 
     def load_batch_file(
         self,
@@ -191,7 +217,7 @@ class Spd:
     ) -> Load:
         transport = self._session._transport
         wait = self._session.timeout
-        return Load(transport, self.count, operation, on_error, batch, progress, timeout, wait)
+        return Load(transport, _ITEMS, self.count, operation, on_error, batch, progress, timeout, wait)
 
 
 def _policy(value: object) -> Policy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from xfrm_ext import wire
 from xfrm_ext.constants import AttributeType
@@ -32,7 +32,11 @@ class Outcome:
     missing_type: int = 0
 
     def error(
-        self, operation: str, message: bytes | bytearray, index: int | None = None, line: int | None = None
+        self,
+        operation: str,
+        message: bytes | bytearray | memoryview,
+        index: int | None = None,
+        line: int | None = None,
     ) -> KernelError:
         """The exception for this refusal of `message`."""
         kind = self.missing_type or wire.attribute_at(message, self.offset)
@@ -89,7 +93,10 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
-def messages(block: bytes) -> Iterator[bytes]:
+_Block = TypeVar("_Block", bytes, bytearray, memoryview)
+
+
+def messages(block: _Block) -> Iterator[_Block]:
     """The messages in a block. Raises ProtocolError where a length does not fit."""
     position = 0
     while position < len(block):

@@ -28,6 +28,7 @@ from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Body, Request, SpiRequest, StateFilter
 from xfrm_ext.selector import Selector
 from xfrm_ext.state import State, StateId
+from xfrm_ext.value import is_selected
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
 
@@ -62,7 +63,7 @@ class Codec:
     """Values <-> messages."""
 
     def __init__(self, wire: Any) -> None:
-        self._wire = wire
+        self.wire = wire
 
     def encode(self, value: Body | Request) -> bytes:
         """The message for a value or a request, with sequence number and port 0. Keys are in it.
@@ -80,7 +81,7 @@ class Codec:
             message, body = _ALONE[type(value)], value
         else:
             raise ValidationError("value", shown(value), "is no message by itself: see Request")
-        wire = self._wire
+        wire = self.wire
         if message in (Message.NEWPOLICY, Message.UPDPOLICY) and isinstance(body, Policy):
             return self._retyped(body._encoded(wire), message)
         if message in (Message.NEWSA, Message.UPDSA) and isinstance(body, State):
@@ -107,13 +108,18 @@ class Codec:
             return wire.pack(message, flags, *body._parts(wire))
         raise ValidationError("Request", shown(value), "has no body of the kind that its message needs")
 
+    def state_message(self, message: Message, state: State) -> Any:
+        """A NEWSA or UPDSA message that is the state as it came, where it was built with this wire module."""
+        wire = self.wire
+        return self._retyped(wire.memory(state._wire) if is_selected(wire) else state._encoded(wire), message)
+
     def _retyped(self, message: Any, kind: Message) -> Any:
         copy = bytearray(message) if isinstance(message, bytes) else message
-        self._wire.retype(copy, kind)
+        self.wire.retype(copy, kind)
         return copy
 
     def _policy_request(self, value: object, message: Message, body: Body) -> Any:
-        wire = self._wire
+        wire = self.wire
         if message == Message.DELPOLICY and isinstance(body, Policy):
             body = body.id
         if message != Message.FLUSHPOLICY and isinstance(body, PolicyId):
@@ -136,7 +142,7 @@ class Codec:
 
     def decode_event(self, message: Any, namespace_id: int | None = None) -> Event:
         """The same for a message that the kernel multicasts. One that can't be read has its bytes as body."""
-        header = self._wire.header(message)
+        header = self.wire.header(message)
         kind, sequence, port = Message(header[1]), header[3], header[4]
         try:
             body: Any = self._body(message)[2]
@@ -145,7 +151,7 @@ class Codec:
         return Event(message=kind, body=body, sequence=sequence, port=port, namespace_id=namespace_id)
 
     def _body(self, message: Any) -> tuple[Message, int, Any]:
-        wire = self._wire
+        wire = self.wire
         kind = wire.message_type(message)
         if kind in (Message.NEWPOLICY, Message.UPDPOLICY):
             policies = wire.canonical_policies(message)
@@ -162,7 +168,7 @@ class Codec:
             raise ProtocolError(f"{kind.name} says what can't be: {error}") from None
 
     def _from_parts(self, kind: Message, flags: int, fields: Any, items: Items, message: Any) -> Any:
-        wire = self._wire
+        wire = self.wire
         if kind == Message.DELSA and (state := items.take(AttributeType.SA)) is not None:
             return _state(bytes(state.data), items, wire)
         if kind == Message.DELPOLICY and (policy := items.take(AttributeType.POLICY)) is not None:
@@ -183,12 +189,12 @@ class Codec:
         return body(fields, items, wire)
 
     def _policy_id(self, kind: Message, message: Any) -> PolicyId | PolicyType | None:
-        values, known, _unknown = self._wire.policy_fields(message)
+        values, known, _unknown = self.wire.policy_fields(message)
         if kind == Message.FLUSHPOLICY:
             return None if known.policy_type is None else PolicyType(known.policy_type)
         label, _odd = SecurityContext._from_parts(known.security_context)
         return PolicyId(
-            None if values["index"] else Selector._from_wire(values["selector"], self._wire),
+            None if values["index"] else Selector._from_wire(values["selector"], self.wire),
             direction=Direction(values["direction"]),
             index=values["index"],
             policy_type=PolicyType(known.policy_type or 0),

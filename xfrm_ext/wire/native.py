@@ -6,6 +6,7 @@ Knows no value classes and no sockets. What comes out of here is bytes, numbers 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,7 @@ __all__ = [
     "retype",
     "selector_bytes",
     "selector_fields",
+    "state_counters",
     "template_bytes",
     "template_fields",
     "unpack",
@@ -586,3 +588,21 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
     if size < 0:
         raise bad_lengths(A_BLOCK)
     return bytearray(_buffer(out, size))
+
+
+_COUNTERS = ffi.typeof("struct state_counters[]")
+_COUNTED = tuple(name for name, _ in _COUNTERS.item.fields)
+_COUNTER_CODES = {"uint8_t[16]": "16s", "uint64_t": "Q", "uint32_t": "I", "uint16_t": "H", "uint8_t": "B"}
+# One unpack for a structure costs far less than reading its fields one by one.
+_COUNTER = struct.Struct("@" + "".join(_COUNTER_CODES[f.type.cname] for _, f in _COUNTERS.item.fields) + "0Q")
+
+
+def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
+    """The counters of each NEWSA message in a block, by name."""
+    most = len(block) // 240 + 1
+    counters = _new(_COUNTERS, most)
+    count = lib.state_block_counters(counters, most, ffi.from_buffer(block), len(block))
+    if count < 0:
+        raise bad_lengths(A_BLOCK)
+    found = _COUNTER.iter_unpack(_buffer(counters, count * _COUNTER.size))
+    return [dict(zip(_COUNTED, values, strict=True)) for values in found]

@@ -87,6 +87,7 @@ __all__ = [
     "retype",
     "selector_bytes",
     "selector_fields",
+    "state_counters",
     "template_bytes",
     "template_fields",
     "unpack",
@@ -764,4 +765,27 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
         kept = [item for item in items if item.type == uapi.XFRMA_MARK]
         kept.append(Item(uapi.XFRMA_SRCADDR, (), fields["source"]))
         result += pack(uapi.XFRM_MSG_DELSA, _ACKNOWLEDGED, named, kept)
+    return result
+
+
+def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
+    """The counters of each NEWSA message in a block, by name."""
+    result = []
+    for message in _messages(block, A_BLOCK):
+        kind, _, fields, items = unpack(message)
+        if kind not in (uapi.XFRM_MSG_NEWSA, uapi.XFRM_MSG_UPDSA) or fields is None:
+            raise bad_lengths(A_BLOCK)
+        numbers = {item.type: item.numbers for item in items if item.numbers}
+        names = ("source", "destination", "spi", "reqid", "family", "protocol", "mode")
+        one: dict[str, Any] = {name: fields[name] for name in names}
+        one["mark_value"], one["mark_mask"] = numbers.get(uapi.XFRMA_MARK, (0, 0))
+        (one["if_id"],) = numbers.get(uapi.XFRMA_IF_ID, (0,))
+        (one["direction"],) = numbers.get(uapi.XFRMA_SA_DIR, (0,))
+        (one["last_used"],) = numbers.get(uapi.XFRMA_LASTUSED, (0,))
+        current = struct.unpack("=4Q", bytes(fields["current"]))
+        one.update(zip(("bytes", "packets", "add_time", "use_time"), current, strict=True))
+        for name in ("replay_window", "replay"):
+            one[name] = fields[f"{name}_errors"]
+        one["integrity_failed"] = fields["integrity_errors"]
+        result.append(one)
     return result

@@ -98,7 +98,7 @@ def message_types(block: bytes | bytearray) -> list[int]:
     return kinds
 
 
-def attribute_at(message: bytes | bytearray, offset: int) -> int | None:
+def attribute_at(message: bytes | bytearray | memoryview, offset: int) -> int | None:
     """The type of the attribute that an extended ACK's offset points at; None: it points at none."""
     kind = message_type(message)
     try:

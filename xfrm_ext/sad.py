@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: MIT
+"""Sad: the verbs on the Security Association Database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xfrm_ext import wire
+from xfrm_ext.bulk import (
+    BATCH,
+    Load,
+    LoadResult,
+    OnError,
+    Operation,
+    Progress,
+    StateItems,
+    blocks_of,
+    check_items,
+    check_options,
+)
+from xfrm_ext.checks import choice, choices, shown
+from xfrm_ext.constants import (
+    AsyncEventFlag,
+    Family,
+    Message,
+    Mode,
+    Protocol,
+    StateDirection,
+)
+from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.event import AsyncEvent, StateExpired
+from xfrm_ext.info import SadInfo
+from xfrm_ext.mark import Mark
+from xfrm_ext.request import Request, SpiRequest, StateFilter
+from xfrm_ext.selector import AddressLike, PrefixLike
+from xfrm_ext.state import State, StateId
+from xfrm_ext.transport import messages
+
+if TYPE_CHECKING:
+    from xfrm_ext.session import Session
+
+_ITEMS = StateItems()
+_PROTOCOLS = choices(Protocol)
+_ALL = (
+    AsyncEventFlag.REPLAY_THRESHOLD
+    | AsyncEventFlag.REPLAY_VALUE
+    | AsyncEventFlag.LIFETIME_VALUE
+    | AsyncEventFlag.EVENT_TIMER_THRESHOLD
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateCounters:
+    """What a state has been used for: the part of a dump that exporters want, without keys."""
+
+    source: str
+    destination: str
+    spi: int
+    protocol: Protocol
+    mode: Mode
+    reqid: int
+    mark: Mark | None
+    if_id: int | None
+    direction: StateDirection | None
+    bytes: int
+    packets: int
+    add_time: int
+    """Seconds since 1970."""
+    use_time: int
+    """Of the first use; 0: never."""
+    last_used: int | None
+    replay_window: int
+    """Packets refused since they were outside the replay window."""
+    replay: int
+    """Packets refused since they were seen before."""
+    integrity_failed: int
+
+
+class Sad:
+    """The Security Association Database of a session's network namespace. Made by Session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, state: State) -> None:
+        """Adds a state (XFRM_MSG_NEWSA).
+
+        Raises AlreadyExists when there is one with the same destination, SPI, protocol and an overlapping mark;
+        KernelError, which says in the kernel's words what a state may not be; ReplyTimeout, RepliesLost.
+        """
+        self._session._send_state(Message.NEWSA, _state(state), "add state")
+
+    def update(self, state: State) -> None:
+        """Replaces the state of the same identity, or completes a larval one (XFRM_MSG_UPDSA).
+
+        Addresses, SPI, protocol, mark and if_id stay as they are. Raises NotFound when there is none; KernelError.
+        """
+        self._session._send_state(Message.UPDSA, _state(state), "update state")
+
+    def get(
+        self,
+        which: State | StateId | AddressLike,
+        spi: int | None = None,
+        protocol: Protocol | int | str | None = None,
+        *,
+        source: AddressLike | None = None,
+        mark: Mark | None = None,
+    ) -> State:
+        """Reads one state (XFRM_MSG_GETSA): that of a State or StateId, or of a destination with SPI, protocol and
+        mark as it was added (protocols without an SPI: with the source). Raises NotFound, KernelError."""
+        named = _state_id(which, spi, protocol, source, mark)
+        reply = self._session._ask(Request(Message.GETSA, named), "get state")
+        if not isinstance(reply, State):
+            raise ProtocolError("get state: the kernel did not answer with a state")
+        return reply
+
+    def delete(
+        self,
+        which: State | StateId | AddressLike,
+        spi: int | None = None,
+        protocol: Protocol | int | str | None = None,
+        *,
+        source: AddressLike | None = None,
+        mark: Mark | None = None,
+    ) -> None:
+        """Deletes one state (XFRM_MSG_DELSA), named as for `get`. Raises NotFound when there is none."""
+        named = _state_id(which, spi, protocol, source, mark)
+        self._session._talk(Request(Message.DELSA, named), "delete state")
+
+    def dump(
+        self,
+        *,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+    ) -> Iterator[State]:
+        """Reads all states, in constant memory, or those of a protocol and with addresses in these prefixes: the
+        kernel looks, and sends no others.
+
+        What others change meanwhile may be seen or not. The timeout is for each piece.
+        """
+        wanted = StateFilter(protocol, source, destination, family)
+        codec = self._session._codec
+        for block in self._blocks(wanted, "dump states"):
+            for message in messages(memoryview(block)):
+                yield State._from_message(message, codec.wire)
+
+    def counters(
+        self,
+        *,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+    ) -> Iterator[StateCounters]:
+        """The same, but only what is counted: no key is looked at, let alone kept."""
+        wanted = StateFilter(protocol, source, destination, family)
+        for block in self._blocks(wanted, "dump counters"):
+            for one in wire.state_counters(block):
+                yield _counters(one)
+
+    def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:
+        request = self._session._codec.encode(Request(Message.GETSA, wanted))
+        for part in self._session._dump(request, operation):
+            block = part if isinstance(part, bytearray) else bytearray(part)
+            try:
+                yield block
+            finally:
+                block[:] = bytes(len(block))
+
+    def flush(self, protocol: Protocol | int | str | None = None) -> None:
+        """Deletes all states, or those of a protocol (XFRM_MSG_FLUSHSA)."""
+        kind = None
+        if protocol is not None:
+            kind = Protocol(choice(protocol, "protocol", _PROTOCOLS, Protocol))
+        self._session._talk(Request(Message.FLUSHSA, kind), "flush states")
+
+    def count(self) -> SadInfo:
+        """The kernel's counters of the SAD (XFRM_MSG_GETSADINFO)."""
+        reply = self._session._ask(Request(Message.GETSADINFO), "get SAD info")
+        if not isinstance(reply, SadInfo):
+            raise ProtocolError("get SAD info: the kernel did not answer with it")
+        return reply
+
+    def allocate_spi(
+        self,
+        source: AddressLike | None = None,
+        destination: AddressLike | None = None,
+        *,
+        protocol: Protocol | int | str = Protocol.ESP,
+        mode: Mode | int | str = Mode.TRANSPORT,
+        reqid: int = 0,
+        minimum: int = 0x100,
+        maximum: int | None = None,
+        sequence: int = 0,
+        mark: Mark | None = None,
+        if_id: int | None = None,
+        direction: StateDirection | int | str | None = None,
+        cpu: int | None = None,
+        family: Family | int | str | None = None,
+    ) -> State:
+        """Makes a larval state with a free SPI, and returns it (XFRM_MSG_ALLOCSPI).
+
+        The SPI is between ``minimum`` and ``maximum``, both included (default: 0x0fffffff; IPComp: 0xffff). With
+        ``sequence``, the larval state that an ACQUIRE made gets the SPI. Complete it with `update` before it
+        expires (net.core.xfrm_acq_expires seconds). Raises NotFound when no SPI is free; KernelError.
+        """
+        wanted = State(
+            source,
+            destination,
+            spi=0,
+            protocol=protocol,
+            mode=mode,
+            reqid=reqid,
+            replay_window=0,
+            sequence=sequence,
+            mark=mark,
+            if_id=if_id,
+            direction=direction,
+            cpu=cpu,
+            family=family,
+        )
+        if maximum is None:
+            maximum = 0xFFFF if wanted.protocol == Protocol.COMP else 0x0FFFFFFF
+        request = Request(Message.ALLOCSPI, SpiRequest(wanted, minimum, maximum))
+        reply = self._session._ask(request, "allocate SPI")
+        if not isinstance(reply, State):
+            raise ProtocolError("allocate SPI: the kernel did not answer with a state")
+        return reply
+
+    def expire(self, state: State, *, hard: bool = False) -> None:
+        """Has the kernel say that a state expired (XFRM_MSG_EXPIRE); with ``hard`` it also deletes it."""
+        self._session._talk(Request(Message.EXPIRE, StateExpired(_state(state), bool(hard))), "expire state")
+
+    def async_event(
+        self, which: State | StateId, flags: AsyncEventFlag | int | str | Iterable[str] = _ALL
+    ) -> AsyncEvent:
+        """Sequence numbers, counters and thresholds of a state (XFRM_MSG_GETAE)."""
+        reply = self._session._ask(Request(Message.GETAE, AsyncEvent(which, flags=flags)), "get async event")
+        if not isinstance(reply, AsyncEvent):
+            raise ProtocolError("get async event: the kernel did not answer with one")
+        return reply
+
+    def set_async_event(self, event: AsyncEvent) -> None:
+        """Sets those that ``event`` has (XFRM_MSG_NEWAE)."""
+        if not isinstance(event, AsyncEvent):
+            raise ValidationError("event", shown(event), "is not an AsyncEvent")
+        self._session._talk(Request(Message.NEWAE, event), "set async event")
+
+    def load(
+        self,
+        source: Iterable[State],
+        *,
+        operation: Operation = "add",
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> LoadResult:
+        """Adds, updates or deletes many states, at the kernel's own speed.
+
+        Everything else is as for `Spd.load`. A rollback deletes what was added by its identity.
+        """
+        batch, timeout = check_options(operation, on_error, batch, progress, timeout)
+        if not isinstance(source, Iterable):
+            raise ValidationError("source", shown(source), "is not an iterable of State")
+        if isinstance(source, (list, tuple)):
+            check_items(source, _ITEMS)
+        session = self._session
+        load = Load(
+            session._transport,
+            _ITEMS,
+            session.spd.count,
+            operation,
+            on_error,
+            batch,
+            progress,
+            timeout,
+            session.timeout,
+        )
+        load.total = len(source) if isinstance(source, Sized) else None
+        return load.run(blocks_of(source, _ITEMS, operation, batch))
+
+
+def _state(value: object) -> State:
+    if isinstance(value, State):
+        return value
+    raise ValidationError("state", shown(value), "is not a State")
+
+
+def _state_id(
+    which: State | StateId | AddressLike,
+    spi: int | None,
+    protocol: Protocol | int | str | None,
+    source: AddressLike | None,
+    mark: Mark | None,
+) -> StateId:
+    if isinstance(which, (State, StateId)):
+        for field, value in (("spi", spi), ("protocol", protocol), ("source", source), ("mark", mark)):
+            if value is not None:
+                rule = f"is that of the {type(which).__name__}, and not given beside it"
+                raise ValidationError(field, None, rule)
+        return which.id if isinstance(which, State) else which
+    if spi is None:
+        raise ValidationError("spi", None, "is needed with a destination")
+    kind = Protocol.ESP if protocol is None else protocol
+    return StateId(which, spi, kind, source=source, mark=mark)
+
+
+def _counters(one: dict[str, Any]) -> StateCounters:
+    values = dict(one)
+    family = values.pop("family")
+    for name in ("source", "destination"):
+        values[name] = wire.address_text(one[name], family)
+    mask, value = values.pop("mark_mask"), values.pop("mark_value")
+    values["mark"] = Mark(value, mask) if mask else None
+    values["protocol"] = Protocol(one["protocol"])
+    values["mode"] = Mode(one["mode"])
+    values["if_id"] = values["if_id"] or None
+    values["last_used"] = values["last_used"] or None
+    values["direction"] = StateDirection(one["direction"]) if one["direction"] else None
+    return StateCounters(**values)
