@@ -121,6 +121,7 @@ class FakeTransport:
         self.closed = False
 
     def _handle(self, message: bytes) -> Answer:
+        message = bytes(message)
         self.sent.append(message)
         return self.handler(message)
 
