@@ -3,6 +3,7 @@
 #include "rtnl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
@@ -91,43 +92,72 @@ fail:
 	return err;
 }
 
-struct netns_open {
-	struct rtnl_handle *handle;
-	unsigned groups;
-	int protocol;
+/* A call to be made by a thread of its own, inside a network namespace. */
+struct netns_call {
 	int netns_fd;
+	int (*function)(void *argument);
+	void *argument;
 	int result;
 };
 
-static void *open_in_netns(void *argument)
+static void *call_in_netns(void *argument)
 {
-	struct netns_open *request = argument;
+	struct netns_call *call = argument;
 
-	if (setns(request->netns_fd, CLONE_NEWNET) < 0)
-		request->result = -errno;
-	else
-		request->result = rtnl_open_byproto(request->handle, request->groups, request->protocol);
+	call->result = setns(call->netns_fd, CLONE_NEWNET) < 0 ? -errno : call->function(call->argument);
 	return NULL;
 }
 
-int rtnl_open_in_netns(struct rtnl_handle *handle, unsigned groups, int protocol, int netns_fd)
+static int run_in_netns(int netns_fd, int (*function)(void *argument), void *argument)
 {
-	struct netns_open request = {handle, groups, protocol, netns_fd, 0};
+	struct netns_call call = {netns_fd, function, argument, 0};
 	sigset_t all, before;
 	pthread_t thread;
 	int err;
 
-	memset(handle, 0, sizeof(*handle));
-	handle->fd = -1;
 	/* Signals are the caller's threads' business. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&thread, NULL, open_in_netns, &request);
+	err = pthread_create(&thread, NULL, call_in_netns, &call);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err)
 		return -err;
 	pthread_join(thread, NULL);
-	return request.result;
+	return call.result;
+}
+
+struct netns_open {
+	struct rtnl_handle *handle;
+	unsigned groups;
+	int protocol;
+};
+
+static int open_here(void *argument)
+{
+	struct netns_open *request = argument;
+
+	return rtnl_open_byproto(request->handle, request->groups, request->protocol);
+}
+
+int rtnl_open_in_netns(struct rtnl_handle *handle, unsigned groups, int protocol, int netns_fd)
+{
+	struct netns_open request = {handle, groups, protocol};
+
+	memset(handle, 0, sizeof(*handle));
+	handle->fd = -1;
+	return run_in_netns(netns_fd, open_here, &request);
+}
+
+static int open_file(void *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int rtnl_open_file(const char *path, int netns_fd)
+{
+	return netns_fd < 0 ? open_file((void *)path) : run_in_netns(netns_fd, open_file, (void *)path);
 }
 
 void rtnl_close(struct rtnl_handle *handle)

@@ -82,6 +82,10 @@ void rtnl_close(struct rtnl_handle *handle);
 /* A file descriptor (the caller's to close) of the network namespace that the socket lives in, or -errno. */
 int rtnl_netns(const struct rtnl_handle *handle);
 
+/* Opens a file for reading, whose content depends on the network namespace (/proc/thread-self/net/...), in that
+ * of `netns_fd` (negative: the calling thread's). Returns a descriptor, the caller's to close, or -errno. */
+int rtnl_open_file(const char *path, int netns_fd);
+
 /* The index of the interface `name` in the socket's network namespace, or -errno. */
 int rtnl_interface_index(const struct rtnl_handle *handle, const char *name);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Compiles only if uapi.h agrees with the build host's <linux/xfrm.h> about everything that header has.
+/* Compiles only if uapi.h agrees with the build host's <linux/xfrm.h>, and <linux/if_link.h>, about everything
+ * that those have.
  *
- * The host's header is included inside a function, where its declarations shadow ours: a name means the
+ * The host's headers are included inside a function, where their declarations shadow ours: a name means the
  * host's where the host has it, and ours (so that the check is trivially true) where the host is too old. */
 
 #include <linux/in6.h>
@@ -78,6 +79,8 @@ void xfrm_uapi_check(void);
 
 void xfrm_uapi_check(void)
 {
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
 #define SAME_SIZE(type) _Static_assert(sizeof(struct type) == our_size_##type, #type);
 #define SAME_OFFSET(type, field) \

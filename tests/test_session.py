@@ -225,7 +225,7 @@ def test_a_rollback_that_stops_half_way() -> None:
             if block[4] == Message.DELPOLICY and len(installed) <= 2:
                 outcome.acked, outcome.error = 0, errno.ENOBUFS
 
-        def open_beside(self) -> FakeTransport:
+        def open_beside(self, protocol: int | None = None) -> FakeTransport:
             return self
 
         def close(self) -> None:

@@ -57,6 +57,7 @@ from xfrm_ext.errors import (
 from xfrm_ext.event import Acquire, AsyncEvent, Event, Mapping, Overrun, PolicyExpired, Report, StateExpired
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds, XfrmInfo
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
+from xfrm_ext.link import XfrmInterface
 from xfrm_ext.mark import Mark
 from xfrm_ext.migrate import KmAddress, Migration, Move, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
@@ -152,5 +153,6 @@ __all__ = [
     "ValidationError",
     "XfrmError",
     "XfrmInfo",
+    "XfrmInterface",
     "__version__",
 ]

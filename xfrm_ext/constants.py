@@ -18,6 +18,7 @@ uapi = SimpleNamespace(
 )
 """The constants of <linux/xfrm.h>, by their names there."""
 
+NETLINK_ROUTE: Final = 0
 NETLINK_XFRM: Final = 6
 INFINITE: Final[int] = uapi.XFRM_INF
 """No limit (XFRM_INF), for byte and packet limits. 0 would mean: expired at once."""

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -109,18 +110,34 @@ class Handle:
         """The index of an interface in the socket's network namespace; 0 if there is none of that name."""
         return max(0, int(lib.rtnl_interface_index(self._open(), os.fsencode(name))))
 
-    def open_beside(self) -> Handle:
-        """Another socket in the same network namespace, whichever one the calling thread is in."""
+    def open_beside(self, protocol: int | None = None) -> Handle:
+        """Another socket in the same network namespace, whichever one the calling thread is in; of another
+        netlink protocol if one is given."""
         native = self._open()
-        namespace = lib.rtnl_netns(native)
+        protocol = native.protocol if protocol is None else protocol
+        with self._namespace() as namespace:
+            return Handle(0, protocol, None if namespace < 0 else namespace)
+
+    def read_proc_net(self, name: str) -> bytes:
+        """A file in the /proc/net of the socket's network namespace. Raises KernelError."""
+        with self._namespace() as namespace:
+            descriptor = lib.rtnl_open_file(os.fsencode(f"/proc/thread-self/net/{name}"), namespace)
+        if descriptor < 0:
+            raise kernel_error(-descriptor, f"read /proc/net/{name}")
+        with open(descriptor, "rb") as file:
+            return file.read()
+
+    @contextmanager
+    def _namespace(self) -> Iterator[int]:
+        """A descriptor of the socket's network namespace, which others enter; -1: the calling thread is in it."""
+        namespace = lib.rtnl_netns(self._open())
         if namespace < 0:  # never in another one by guess: without CAP_NET_ADMIN XFRM would not answer anyway
             raise kernel_error(-namespace, "find the session's network namespace")
         try:
             here = _thread_namespace()
             there = os.fstat(namespace)
-            if here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
-                return Handle(0, native.protocol)
-            return Handle(0, native.protocol, namespace)
+            same = here is not None and (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+            yield -1 if same else namespace
         finally:
             os.close(namespace)
 
@@ -140,7 +157,7 @@ class Handle:
             while code == _EINTR:  # signal handlers run between two calls, and may raise
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
             if code < 0:
-                raise _failure(code, operation, outcome, request)
+                raise _failure(code, operation, outcome, request, native.protocol)
             return bytes(ffi.buffer(reply, code)) if code else None
         finally:
             _wipe(request)
@@ -199,14 +216,14 @@ class Handle:
         request = _request(message)
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
-            raise _failure(code, operation, dump.outcome, request)
+            raise _failure(code, operation, dump.outcome, request, native.protocol)
         try:
             while True:
                 deadline, code = deadline_after(timeout), _EINTR
                 while code == _EINTR:
                     code = lib.rtnl_dump_next(self._open(), dump, deadline)
                 if code < 0:
-                    raise _failure(code, operation, dump.outcome, request)
+                    raise _failure(code, operation, dump.outcome, request, native.protocol)
                 if not code:
                     return
                 yield ffi.buffer(data, dump.length)[:]
@@ -276,7 +293,11 @@ _WITHOUT_REPLY: dict[int, Callable[[str], XfrmError]] = {
 }
 
 
-def _failure(code: int, operation: str, native: Any, request: bytes | bytearray) -> XfrmError:
+def _failure(
+    code: int, operation: str, native: Any, request: bytes | bytearray, protocol: int = NETLINK_XFRM
+) -> XfrmError:
+    if native.error and protocol != NETLINK_XFRM:  # its attributes have other names
+        return kernel_error(native.error, operation, _outcome(native).text)
     if native.error:
         return _outcome(native).error(operation, request)
     if code in _WITHOUT_REPLY:

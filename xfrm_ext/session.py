@@ -15,6 +15,7 @@ from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationError, compiled_module_needed
 from xfrm_ext.info import XfrmInfo
+from xfrm_ext.link import Links
 from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.request import Body, Request
 from xfrm_ext.sad import Sad
@@ -51,6 +52,7 @@ class Session:
         self._transport: Transport = _Shared(_open(netns) if transport is None else transport)
         self.spd = Spd(self)
         self.sad = Sad(self)
+        self.links = Links(self)
 
     def close(self) -> None:
         """Closes the session. May be called twice."""
@@ -189,8 +191,12 @@ class _Shared:
     def interface_index(self, name: str) -> int:
         return self._exchange(self._transport.interface_index, name)
 
-    def open_beside(self) -> Transport:
-        return self._exchange(self._transport.open_beside)
+    def open_beside(self, protocol: int | None = None) -> Transport:
+        given = () if protocol is None else (protocol,)
+        return self._exchange(self._transport.open_beside, *given)
+
+    def read_proc_net(self, name: str) -> bytes:
+        return self._exchange(self._transport.read_proc_net, name)
 
     def close(self) -> None:
         if self._owner == threading.get_ident():

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from xfrm_ext.errors import RepliesLost, ReplyTimeout
+from xfrm_ext.errors import RepliesLost, ReplyTimeout, kernel_error
 from xfrm_ext.transport import BatchOutcome, Outcome, messages
 
 _CLONE_NEWUSER = 0x10000000
@@ -111,13 +111,19 @@ class FakeTransport:
     ``handler`` gets each message as bytes and returns None (carried out), a Refusal, the message that replies,
     or, for a dump, the list of messages. It may raise RepliesLost or ReplyTimeout: then the outcomes of that
     send are lost, as they are with a real socket. ``sent`` lists all messages; ``interfaces`` are those that
-    exist, by name.
+    exist, by name; ``proc_net`` are the files in /proc/net.
     """
 
-    def __init__(self, handler: Callable[[bytes], Answer], interfaces: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        handler: Callable[[bytes], Answer],
+        interfaces: dict[str, int] | None = None,
+        proc_net: dict[str, bytes] | None = None,
+    ) -> None:
         self.handler = handler
         self.sent: list[bytes] = []
         self.interfaces = interfaces or {}
+        self.proc_net = proc_net or {}
         self.closed = False
 
     def _handle(self, message: bytes) -> Answer:
@@ -177,11 +183,17 @@ class FakeTransport:
         """As xfrm_ext.rtnl.Handle.interface_index."""
         return self.interfaces.get(name, 0)
 
-    def open_beside(self) -> FakeTransport:
+    def open_beside(self, protocol: int | None = None) -> FakeTransport:
         """A second transport to the same scripted kernel, with the same list of messages."""
-        beside = FakeTransport(self.handler, self.interfaces)
+        beside = FakeTransport(self.handler, self.interfaces, self.proc_net)
         beside.sent = self.sent
         return beside
+
+    def read_proc_net(self, name: str) -> bytes:
+        """As xfrm_ext.rtnl.Handle.read_proc_net."""
+        if name not in self.proc_net:
+            raise kernel_error(errno.ENOENT, f"read /proc/net/{name}")
+        return self.proc_net[name]
 
     def close(self) -> None:
         """As xfrm_ext.rtnl.Handle.close."""
