@@ -67,6 +67,7 @@ from xfrm_ext.sad import StateCounters
 from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.session import Session
+from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
 from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
 from xfrm_ext.template import Template
 
@@ -155,4 +156,8 @@ __all__ = [
     "XfrmInfo",
     "XfrmInterface",
     "__version__",
+    "clear_policies",
+    "get_encapsulation",
+    "set_encapsulation",
+    "set_policy",
 ]

@@ -58,7 +58,7 @@ def link_message(
 
 
 def link_fields(message: bytes) -> dict[str, Any] | None:
-    """The fields of an RTM_NEWLINK message, by name; None: it is not about an XFRM interface. Raises ProtocolError."""
+    """The fields of an RTM_NEWLINK message, by name; None: of another kind of link. Raises ProtocolError."""
     begin = _HEADER.size + _INFO.size
     if len(message) < begin or _HEADER.unpack_from(message)[1] != uapi.RTM_NEWLINK:
         raise ProtocolError("a link message is too short, or another one")
