@@ -165,11 +165,13 @@ def test_privilege_is_needed_over_the_sockets_namespace(udp: socket.socket) -> N
             set_policy(udp, Policy(direction="in"))
         except PermissionDenied as error:
             raised.append(error)
+        set_encapsulation(udp, "espinudp")  # needs none
 
     thread = threading.Thread(target=without_capabilities)
     thread.start()
     thread.join()
     assert [str(error) for error in raised] == ["set the policy of a socket: Operation not permitted [EPERM]"]
+    assert get_encapsulation(udp) == EncapsulationType.ESPINUDP
 
 
 def test_what_the_kernel_refuses(udp: socket.socket) -> None:

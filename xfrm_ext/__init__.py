@@ -69,6 +69,7 @@ from xfrm_ext.selector import Selector
 from xfrm_ext.session import Session
 from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
 from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
+from xfrm_ext.statistics import Statistics
 from xfrm_ext.template import Template
 
 __version__ = "0.1.0"
@@ -150,6 +151,7 @@ __all__ = [
     "StateId",
     "StateMigration",
     "StateStatistics",
+    "Statistics",
     "Template",
     "ValidationError",
     "XfrmError",

@@ -21,6 +21,7 @@ from xfrm_ext.request import Body, Request
 from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
 from xfrm_ext.state import State
+from xfrm_ext.statistics import Statistics, read_statistics
 from xfrm_ext.transport import BatchOutcome, Transport
 
 _Result = TypeVar("_Result")
@@ -100,6 +101,10 @@ class Session:
             if isinstance(reply, bytearray):
                 reply[:] = bytes(len(reply))  # it may hold keys
         return answer.body if isinstance(answer, Request) else answer
+    def statistics(self) -> Statistics:
+        """The kernel's counters of what went wrong, by name (/proc/net/xfrm_stat). Raises KernelError, with
+        EOPNOTSUPP where the kernel has none."""
+        return read_statistics(self._transport)
 
     def _dump(self, message: bytes, operation: str) -> Iterator[bytes]:
         """Blocks of a dump, over a socket of its own: other requests can go on meanwhile, and a dump that is
