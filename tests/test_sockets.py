@@ -180,7 +180,7 @@ def test_what_the_kernel_refuses(udp: socket.socket) -> None:
         direction="out", templates=[Template("2001:db8::1", "2001:db8::2", mode="transport", protocol="esp")]
     )
     for policy in (optional, family_change):
-        with pytest.raises(KernelError, match="^set the policy of a socket: ") as caught:
+        with pytest.raises(KernelError, match=r"^set the policy of a socket: ") as caught:
             set_policy(udp, policy)
         assert caught.value.errno in (errno.EINVAL, errno.EOPNOTSUPP)  # by the kernel's version
     udp.close()

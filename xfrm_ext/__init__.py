@@ -61,6 +61,7 @@ from xfrm_ext.link import XfrmInterface
 from xfrm_ext.mark import Mark
 from xfrm_ext.migrate import KmAddress, Migration, Move, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.probe import Features
 from xfrm_ext.replay import ReplayState
 from xfrm_ext.request import Request, SpiRequest, StateFilter
 from xfrm_ext.sad import StateCounters
@@ -96,6 +97,7 @@ __all__ = [
     "EncapsulationType",
     "Event",
     "Family",
+    "Features",
     "Group",
     "Indices",
     "IpTfs",

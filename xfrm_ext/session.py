@@ -17,6 +17,7 @@ from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationErr
 from xfrm_ext.info import XfrmInfo
 from xfrm_ext.link import Links
 from xfrm_ext.migrate import Migration, StateMigration
+from xfrm_ext.probe import Features
 from xfrm_ext.request import Body, Request
 from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
@@ -54,6 +55,7 @@ class Session:
         self.spd = Spd(self)
         self.sad = Sad(self)
         self.links = Links(self)
+        self._features = Features(self)
 
     def close(self) -> None:
         """Closes the session. May be called twice."""
@@ -101,6 +103,9 @@ class Session:
             if isinstance(reply, bytearray):
                 reply[:] = bytes(len(reply))  # it may hold keys
         return answer.body if isinstance(answer, Request) else answer
+    def features(self) -> Features:
+        """What the kernel can do: asked for when first wanted, in ways that change nothing."""
+        return self._features
     def statistics(self) -> Statistics:
         """The kernel's counters of what went wrong, by name (/proc/net/xfrm_stat). Raises KernelError, with
         EOPNOTSUPP where the kernel has none."""
