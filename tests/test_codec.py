@@ -63,7 +63,8 @@ def test_policies_survive_with_any_attributes(policy: Policy, attributes: list[A
     assert wire.canonical_policies(message) == [message]
     if len(again.templates) <= 6 and all(template.family in (0, 2, 10) for template in again.templates):
         assert encode(dataclasses.replace(again)) == message
-        assert eval(repr(again), vars(xfrm_ext)) == policy
+        if not any(attribute.has_key for attribute in again.attributes):
+            assert eval(repr(again), vars(xfrm_ext)) == policy
 
 
 @given(policies())
