@@ -236,7 +236,7 @@ def _encoded(name: str) -> bytes:
 
 def _parts(item: Item) -> tuple[str, Secret, int]:
     """Name, key and the key's length of an item, as they came."""
-    key = Secret(item.data) if item.data else NO_KEY
+    key = Secret._of(item.data) if item.data else NO_KEY
     return item.name.decode("utf-8", "surrogateescape"), key, (item.numbers or (0,))[0]
 
 

@@ -103,9 +103,11 @@ class Session:
             if isinstance(reply, bytearray):
                 reply[:] = bytes(len(reply))  # it may hold keys
         return answer.body if isinstance(answer, Request) else answer
+
     def features(self) -> Features:
         """What the kernel can do: asked for when first wanted, in ways that change nothing."""
         return self._features
+
     def statistics(self) -> Statistics:
         """The kernel's counters of what went wrong, by name (/proc/net/xfrm_stat). Raises KernelError, with
         EOPNOTSUPP where the kernel has none."""

@@ -328,7 +328,12 @@ class State(Value):
 
     def _unpack(self, wire: Any) -> dict[str, Any]:
         _kind, _flags, values, listed = wire.unpack(self._wire)
-        return _unpacked(values, Items(listed), wire)
+        return {**_fixed_values(values, wire), **_attribute_values(values, Items(listed), wire)}
+
+    def _unpack_for(self, name: str) -> dict[str, Any]:
+        if name in _FIXED:  # the keys stay untouched
+            return _fixed_values(selected.state_fields(self._wire), selected)
+        return self._unpack(selected)
 
     def _encoded(self, wire: Any) -> Any:
         """The NEWSA message made from the fields by one of the two wire modules, in memory that gets wiped."""
@@ -461,15 +466,10 @@ def _items(values: dict[str, Any], extended: bool, wire: Any) -> list[Item]:
     return items + rest_items(values["attributes"])
 
 
-def _unpacked(fixed: dict[str, Any], items: Items, wire: Any) -> dict[str, Any]:
-    """The fields of a state out of those of its message."""
+def _fixed_values(fixed: dict[str, Any], wire: Any) -> dict[str, Any]:
+    """The fields of a state that stand in the fixed part of its message."""
     family = fixed["family"]
-    replay, window = items.replay()
-    if window is None:
-        window = fixed["replay_window"]
-    elif replay is not None and replay.words is None and window <= 32 and not fixed["flags"] & StateFlag.ESN:
-        replay = replace(replay, words=(window + 31) // 32)  # the form for long windows, though none wants it
-    values: dict[str, Any] = {
+    return {
         "source": wire.address_text(fixed["source"], family),
         "destination": wire.address_text(fixed["destination"], family),
         "family": Family(family),
@@ -486,9 +486,21 @@ def _unpacked(fixed: dict[str, Any], items: Items, wire: Any) -> dict[str, Any]:
             integrity_failed=fixed["integrity_errors"],
         ),
         "sequence": fixed["sequence"],
+        "flags": StateFlag(fixed["flags"]),
+    }
+
+
+def _attribute_values(fixed: dict[str, Any], items: Items, wire: Any) -> dict[str, Any]:
+    """The fields of a state that stand, at least in part, in attributes."""
+    family = fixed["family"]
+    replay, window = items.replay()
+    if window is None:
+        window = fixed["replay_window"]
+    elif replay is not None and replay.words is None and window <= 32 and not fixed["flags"] & StateFlag.ESN:
+        replay = replace(replay, words=(window + 31) // 32)  # the form for long windows, though none wants it
+    values: dict[str, Any] = {
         "replay_window": window,
         "replay": replay,
-        "flags": StateFlag(fixed["flags"]),
         "extra_flags": StateExtraFlag(items.number(AttributeType.SA_EXTRA_FLAGS) or 0),
         "authentication": _authentication(items),
         "encryption": _algorithm(items, AttributeType.ALG_CRYPT, Algorithm),
@@ -514,6 +526,25 @@ def _unpacked(fixed: dict[str, Any], items: Items, wire: Any) -> dict[str, Any]:
         values[name] = items.number(kind)
     values["attributes"] = items.rest(wire)
     return values
+
+
+_FIXED = frozenset(
+    (
+        "source",
+        "destination",
+        "family",
+        "spi",
+        "protocol",
+        "mode",
+        "reqid",
+        "selector",
+        "lifetime",
+        "current",
+        "statistics",
+        "sequence",
+        "flags",
+    )
+)
 
 
 def _algorithm(items: Items, kind: int, value: Any) -> Any:

@@ -29,6 +29,10 @@ class Value:
         """All fields, by name, read out of the bytes with one of the two wire modules."""
         raise TypeError(f"{type(self).__name__} has no fields of its own")
 
+    def _unpack_for(self, name: str) -> dict[str, Any]:
+        """One field and others, if a class has a cheaper way to read some of them."""
+        return self._unpack(selected)
+
     @classmethod
     def _from_wire(cls: type[_Self], data: bytes, wire: Any = selected) -> _Self:
         """A value from bytes that are known to be well-formed. A wire module that is not the selected one reads
@@ -49,7 +53,7 @@ class Value:
             # Only called for a slot that is still empty, or a name that does not exist.
             if name not in type(self).__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            values = self._unpack(selected)
+            values = self._unpack_for(name)
             self._fill(values)
             return values[name]
 

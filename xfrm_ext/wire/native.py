@@ -70,6 +70,7 @@ __all__ = [
     "selector_bytes",
     "selector_fields",
     "state_counters",
+    "state_fields",
     "template_bytes",
     "template_fields",
     "unpack",
@@ -434,12 +435,25 @@ def address_text(address: bytes, family: int) -> str:
 # --- messages of all kinds ------------------------------------------------------------------------------
 
 
+def _plain(structure: Any) -> tuple[tuple[str, ...], struct.Struct]:
+    """The names of a C structure's fields, numbers and arrays of bytes, and what reads them all at once, which is
+    far cheaper than one by one."""
+    codes = {"uint64_t": "Q", "uint32_t": "I", "uint16_t": "H", "uint8_t": "B"}
+    text = "@"
+    for _, field in structure.fields:
+        array = field.type.kind == "array"
+        text += f"{field.type.length}s" if array else codes[field.type.cname]
+    reader = struct.Struct(text)
+    padding = ffi.sizeof(structure) - reader.size  # at its end, which Python's structures lack
+    return tuple(name for name, _ in structure.fields), struct.Struct(f"{text}{padding}x")
+
+
 class _Fixed:
     """The fixed part of some messages: its C structure of plain fields, and what converts it."""
 
     def __init__(self, name: str, pack: str, unpack: str) -> None:
         self.pointer = ffi.typeof(f"struct {name} *")
-        self.fields = [(key, field.type.kind == "array") for key, field in self.pointer.item.fields]
+        self.names, self.values = _plain(self.pointer.item)
         self.pack, self.unpack = getattr(lib, pack), getattr(lib, unpack)
 
     def write(self, fields: Mapping[str, int | bytes], size: int) -> Any:
@@ -450,10 +464,7 @@ class _Fixed:
     def read(self, data: Any) -> dict[str, int | bytes]:
         native = _new(self.pointer)
         self.unpack(native, data)
-        return {
-            name: bytes(_buffer(getattr(native, name))) if is_array else getattr(native, name)
-            for name, is_array in self.fields
-        }
+        return dict(zip(self.names, self.values.unpack(_buffer(native)), strict=True))
 
 
 _STATE = _Fixed("state", "state_pack", "state_unpack")
@@ -535,6 +546,11 @@ def pack(
     return _buffer(out, length)
 
 
+def state_fields(message: Any) -> dict[str, int | bytes]:
+    """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
+    return _STATE.read(ffi.from_buffer(_BYTES, message) + HEADER.size)
+
+
 def unpack(message: Any) -> tuple[int, int, dict[str, int | bytes] | None, list[Item]]:
     """The type, flags, fields and items of a message. Raises ProtocolError."""
     data, length = ffi.from_buffer(_BYTES, message), len(message)
@@ -591,10 +607,7 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
 
 
 _COUNTERS = ffi.typeof("struct state_counters[]")
-_COUNTED = tuple(name for name, _ in _COUNTERS.item.fields)
-_COUNTER_CODES = {"uint8_t[16]": "16s", "uint64_t": "Q", "uint32_t": "I", "uint16_t": "H", "uint8_t": "B"}
-# One unpack for a structure costs far less than reading its fields one by one.
-_COUNTER = struct.Struct("@" + "".join(_COUNTER_CODES[f.type.cname] for _, f in _COUNTERS.item.fields) + "0Q")
+_COUNTED, _COUNTER = _plain(_COUNTERS.item)
 
 
 def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:

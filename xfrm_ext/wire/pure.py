@@ -88,6 +88,7 @@ __all__ = [
     "selector_bytes",
     "selector_fields",
     "state_counters",
+    "state_fields",
     "template_bytes",
     "template_fields",
     "unpack",
@@ -766,6 +767,13 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
         kept.append(Item(uapi.XFRMA_SRCADDR, (), fields["source"]))
         result += pack(uapi.XFRM_MSG_DELSA, _ACKNOWLEDGED, named, kept)
     return result
+
+
+def state_fields(message: Buffer) -> dict[str, int | bytes]:
+    """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
+    layout = MESSAGES[uapi.XFRM_MSG_NEWSA]
+    assert layout is not None
+    return dict(zip(layout.names, layout.unpack(memoryview(message), HEADER.size), strict=True))
 
 
 def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
