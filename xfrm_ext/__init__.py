@@ -71,6 +71,7 @@ from xfrm_ext.session import Session
 from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
 from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
 from xfrm_ext.statistics import Statistics
+from xfrm_ext.subscription import Subscription
 from xfrm_ext.template import Template
 
 __version__ = "0.1.0"
@@ -154,6 +155,7 @@ __all__ = [
     "StateMigration",
     "StateStatistics",
     "Statistics",
+    "Subscription",
     "Template",
     "ValidationError",
     "XfrmError",

@@ -13,7 +13,7 @@
     ├── ReplyTimeout (TimeoutError)       no reply before the deadline: the outcome is unknown
     ├── RepliesLost                       the kernel dropped replies (ENOBUFS): the outcome is unknown
     ├── ProtocolError                     a message from the kernel makes no sense
-    ├── BusyError                         a signal handler used a session that its thread was using
+    ├── BusyError                         a signal handler used what its thread was using; two read events
     ├── NotCompiledError (ImportError)    the compiled module, and so the kernel, is out of reach
     ├── ClosedError                       the session is closed, or belongs to the parent of a fork
     └── LoadError                         a bulk load ended early; .result says what was applied
@@ -159,9 +159,10 @@ class ClosedError(XfrmError):
 
 
 class BusyError(XfrmError):
-    """A signal handler used a session in the middle of an exchange that its own thread has with the kernel.
+    """A signal handler used a session in the middle of an exchange that its own thread has with the kernel; or a
+    second reader, in a signal handler or a thread, wanted an event from a subscription.
 
-    (``close`` may be called there: it takes effect when the exchange is over.)
+    (``close`` may be called at any time: it takes effect when the exchange is over.)
     """
 
 
