@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import re
 import select
 import signal
 import socket
@@ -51,6 +52,7 @@ from xfrm_ext.info import PolicyDefaults
 from xfrm_ext.replay import ReplayState
 from xfrm_ext.request import Request, SpiRequest
 from xfrm_ext.rtnl import open_byproto
+from xfrm_ext.secret import Secret
 from xfrm_ext.state import State
 from xfrm_ext.testing import FakeTransport, inside, network_namespace
 
@@ -719,9 +721,11 @@ def test_a_message_without_sense() -> None:
     with Session(transport=kernel) as session, session.subscribe() as events:
         broken, unknown = raw(Message.NEWPOLICY, bytes(40)), raw(Message(0x77), b"new")
         kernel.announce(broken, unknown + b"\0", numbered(2)._wire)
-        assert next_event(events) == Event(message=Message.NEWPOLICY, body=broken)
-        assert next_event(events) == Event(message=Message(0x77), body=unknown)
+        assert next_event(events) == Event(message=Message.NEWPOLICY, body=Secret(broken))
+        assert next_event(events) == Event(message=Message(0x77), body=Secret(unknown))
         assert [number_of(event) for event in drain(events)] == [2]
+        kernel.announce(raw(Message.NEWSA, KEY))
+        assert not re.search("[0-9]{4}|x0", repr(events.get(timeout=0))), "it may hold keys"
         kernel.announce(numbered(3)._wire + bytes(16), numbered(4)._wire)
         with pytest.raises(ProtocolError):
             events.get(timeout=0)
