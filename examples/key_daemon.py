@@ -26,6 +26,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import xfrm_ext as xfrm
 from xfrm_ext.testing import become_root, inside, network_namespace
@@ -122,10 +123,26 @@ class Daemon:
         )
         host_in, host_out, peer_in, peer_out = self.make_states(host, peer, wanted)
         sides = [
-            (host, xfrm.Rekey(host.session, inbound=host_in, outbound=host_out, complete=True,
-                              old_inbound=host.inbound, old_outbound=host.outbound)),
-            (peer, xfrm.Rekey(peer.session, inbound=peer_in, outbound=peer_out, complete=True,
-                              old_inbound=peer.inbound, old_outbound=peer.outbound)),
+            (
+                host,
+                xfrm.Rekey(
+                    host.session,
+                    inbound=host_in,
+                    outbound=host_out,
+                    old_inbound=host.inbound,
+                    old_outbound=host.outbound,
+                ),
+            ),
+            (
+                peer,
+                xfrm.Rekey(
+                    peer.session,
+                    inbound=peer_in,
+                    outbound=peer_out,
+                    old_inbound=peer.inbound,
+                    old_outbound=peer.outbound,
+                ),
+            ),
         ]
         for _, rekey in sides:
             rekey.receive()
@@ -168,6 +185,7 @@ class Ping:
 
 def connect(left: Host, right: Host) -> None:
     """A cable between the two, addresses, and policies that want ESP both ways."""
+
     def ip(host: Host, command: str) -> None:
         with inside(host.namespace):
             subprocess.run(["ip", *command.split()], check=True, pass_fds=[right.namespace])
@@ -177,12 +195,16 @@ def connect(left: Host, right: Host) -> None:
         ip(host, f"address add {host.address}/24 dev cable")
         ip(host, "link set cable up")
         template = xfrm.Template(mode="transport", reqid=REQID)
-        host.session.spd.add(xfrm.Policy(
-            xfrm.Selector(f"{host.address}/32", f"{peer.address}/32"), direction="out", templates=[template]
-        ))
-        host.session.spd.add(xfrm.Policy(
-            xfrm.Selector(f"{peer.address}/32", f"{host.address}/32"), direction="in", templates=[template]
-        ))
+        host.session.spd.add(
+            xfrm.Policy(
+                xfrm.Selector(f"{host.address}/32", f"{peer.address}/32"), direction="out", templates=[template]
+            )
+        )
+        host.session.spd.add(
+            xfrm.Policy(
+                xfrm.Selector(f"{peer.address}/32", f"{host.address}/32"), direction="in", templates=[template]
+            )
+        )
 
 
 def run(left: Host, right: Host, count: int) -> bool:
@@ -196,7 +218,8 @@ def run(left: Host, right: Host, count: int) -> bool:
         ping.send(number)
         until, got = time.monotonic() + 0.3, False
         while not got and time.monotonic() < until:
-            ready, _, _ = select.select([ping.socket, left.events, right.events], [], [], until - time.monotonic())
+            sources: list[Any] = [ping.socket, left.events, right.events]
+            ready, _, _ = select.select(sources, [], [], max(0, until - time.monotonic()))
             for host in (left, right):
                 if host.events in ready:
                     daemon.handle(host)
@@ -211,8 +234,10 @@ def run(left: Host, right: Host, count: int) -> bool:
             wrong = state.statistics
             refused += wrong.replay_window + wrong.replay + wrong.integrity_failed
             host.log(f"{state.source} -> {state.destination} {state.spi:#x}: {state.current.packets} packets")
-    print(f"{answered} pings answered, {lost} lost (the first one asked for the states); "
-          f"rekeyed {daemon.rekeyed} times; {refused} packets refused")
+    print(
+        f"{answered} pings answered, {lost} lost (the first one asked for the states); "
+        f"rekeyed {daemon.rekeyed} times; {refused} packets refused"
+    )
     return answered == count and lost <= 1 and daemon.rekeyed > 0 and refused == 0
 
 
@@ -228,7 +253,7 @@ def main() -> int:
             session = stack.enter_context(xfrm.Session(namespace))
             events = stack.enter_context(session.subscribe("acquire", "expire"))
             hosts.append(Host(name, address, namespace, session, events))
-        return 0 if run(*hosts, arguments.count) else 1
+        return 0 if run(hosts[0], hosts[1], arguments.count) else 1
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from xfrm_ext.errors import (
     NotFound,
     PermissionDenied,
     ProtocolError,
+    RekeyError,
     RepliesLost,
     ReplyTimeout,
     ValidationError,
@@ -56,6 +57,7 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.event import Acquire, AsyncEvent, Event, Mapping, Overrun, PolicyExpired, Report, StateExpired
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds, XfrmInfo
+from xfrm_ext.keying import Rekey, Step, Wanted
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.link import XfrmInterface
 from xfrm_ext.mark import Mark
@@ -130,6 +132,8 @@ __all__ = [
     "PolicyType",
     "Protocol",
     "ProtocolError",
+    "Rekey",
+    "RekeyError",
     "ReplayState",
     "RepliesLost",
     "ReplyTimeout",
@@ -155,9 +159,11 @@ __all__ = [
     "StateMigration",
     "StateStatistics",
     "Statistics",
+    "Step",
     "Subscription",
     "Template",
     "ValidationError",
+    "Wanted",
     "XfrmError",
     "XfrmInfo",
     "XfrmInterface",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.attribute import instance
@@ -112,7 +113,7 @@ class Step:
     """One step of a Rekey."""
 
     action: str
-    """"add" or "delete"."""
+    """"update" (of a larval state), "add" or "delete"."""
     direction: str
     """"inbound" or "outbound"."""
     state: StateId
@@ -127,11 +128,14 @@ class Rekey:
     ::
 
         rekey = Rekey(session, inbound=new_in, outbound=new_out, old_inbound=old_in, old_outbound=old_out)
-        rekey.receive()     # add inbound                            now we understand the peer's new packets
+        rekey.receive()     # update or add inbound                  now we understand the peer's new packets
         ...                 # until the peer has done the same: tell it, and wait for its word
         rekey.send()        # add outbound, delete the old outbound  now the peer gets new packets only
         ...                 # until the peer has done the same, and its last old packets are here
         rekey.finish()      # delete the old inbound
+
+    The SPI of the inbound state was allocated (``Wanted.allocate``): there is a larval state to be completed. With
+    ``allocated=False`` there is none, and it is added.
 
     At no time is there a packet without a state for it, on either side. ``run()`` does it all at once, for a peer
     that is ready for the new outbound state, and sends with its own already.
@@ -150,6 +154,7 @@ class Rekey:
         outbound: State,
         old_inbound: State | StateId | None = None,
         old_outbound: State | StateId | None = None,
+        allocated: bool = True,
     ) -> None:
         """Raises ValidationError when two of the states are the same one."""
         sad = session.sad
@@ -159,18 +164,19 @@ class Rekey:
         def step(action: str, direction: str, name: str, state: State | StateId | None) -> None:
             if state is None:
                 return
-            if not isinstance(state, State if action == "add" else (State, StateId)):
+            if not isinstance(state, (State, StateId) if action == "delete" else State):
                 raise ValidationError(f"Rekey.{name}", shown(state), "is not a State")
             named = state.id if isinstance(state, State) else state
             for other, _ in self._steps:
                 if _key(other.state) == _key(named):
                     raise ValidationError(f"Rekey.{name}", None, f"is the state that is there to {other}")
-            if isinstance(state, State) and action == "add":
-                self._steps.append((Step(action, direction, named), lambda: sad.add(state)))
+            if isinstance(state, State) and action != "delete":
+                take = partial(sad.add if action == "add" else sad.update, state)
             else:
-                self._steps.append((Step(action, direction, named), lambda: sad.delete(named)))
+                take = partial(sad.delete, named)
+            self._steps.append((Step(action, direction, named), take))
 
-        step("add", "inbound", "inbound", inbound)
+        step("update" if allocated else "add", "inbound", "inbound", inbound)
         self._received = len(self._steps)
         step("add", "outbound", "outbound", outbound)
         step("delete", "outbound", "old_outbound", old_outbound)
@@ -188,7 +194,7 @@ class Rekey:
         return tuple(step for step, _ in self._steps[self._taken :])
 
     def receive(self) -> None:
-        """Adds the new inbound state. Raises RekeyError."""
+        """Completes or adds the new inbound state. Raises RekeyError."""
         self._go(self._received)
 
     def send(self) -> None:
@@ -210,7 +216,7 @@ class Rekey:
             try:
                 take()
             except NotFound as error:
-                if step.action == "add":
+                if step.action != "delete":
                     raise RekeyError(self.applied, step, self.left[1:]) from error
             except XfrmError as error:
                 raise RekeyError(self.applied, step, self.left[1:]) from error
