@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -49,13 +50,20 @@ int rtnl_set_buffers(struct rtnl_handle *handle, uint32_t send_bytes, uint32_t r
 	return err ? err : set_buffer(handle->fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_bytes, &handle->receive_buffer);
 }
 
+static void clear(struct rtnl_handle *handle)
+{
+	memset(handle, 0, sizeof(*handle));
+	handle->fd = -1;
+	handle->wake_fd = -1;
+}
+
 int rtnl_open_byproto(struct rtnl_handle *handle, unsigned groups, int protocol)
 {
 	struct sockaddr_nl local = {.nl_family = AF_NETLINK, .nl_groups = groups};
 	socklen_t size = sizeof(local);
 	int on = 1, err;
 
-	memset(handle, 0, sizeof(*handle));
+	clear(handle);
 	handle->protocol = protocol;
 	handle->receive = malloc(RTNL_RECEIVE_SIZE);
 	handle->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
@@ -143,8 +151,7 @@ int rtnl_open_in_netns(struct rtnl_handle *handle, unsigned groups, int protocol
 {
 	struct netns_open request = {handle, groups, protocol};
 
-	memset(handle, 0, sizeof(*handle));
-	handle->fd = -1;
+	clear(handle);
 	return run_in_netns(netns_fd, open_here, &request);
 }
 
@@ -169,7 +176,10 @@ void rtnl_close(struct rtnl_handle *handle)
 	}
 	if (handle->fd >= 0)
 		close(handle->fd);
+	if (handle->wake_fd >= 0)
+		close(handle->wake_fd);
 	handle->fd = -1;
+	handle->wake_fd = -1;
 }
 
 int rtnl_netns(const struct rtnl_handle *handle)
@@ -206,9 +216,10 @@ static int is_past(int64_t deadline)
 	return deadline >= 0 && time_left(deadline) <= 0;
 }
 
-static int wait_readable(int fd, int64_t deadline)
+static int wait_readable(const struct rtnl_handle *handle, int64_t deadline)
 {
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	/* poll passes over a descriptor of -1 */
+	struct pollfd polled[2] = {{.fd = handle->fd, .events = POLLIN}, {.fd = handle->wake_fd, .events = POLLIN}};
 	int64_t left = -1;
 	int ready;
 
@@ -220,15 +231,35 @@ static int wait_readable(int fd, int64_t deadline)
 		if (left > INT32_MAX)
 			left = INT32_MAX;
 	}
-	ready = poll(&poll_fd, 1, (int)left);
+	ready = poll(polled, 2, (int)left);
 	if (ready < 0)
 		return -errno;
+	if (polled[1].revents)
+		return -ECANCELED;
 	return ready ? 0 : -ETIMEDOUT;
 }
 
-/* Receives one datagram that the kernel sent. What other processes send to our port is not looked at. */
-static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int64_t deadline)
+/* The namespace id that came with a datagram, -1 if none did. */
+static int32_t find_nsid(struct msghdr *message)
 {
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
+	int32_t nsid = -1;
+
+	for (; header; header = CMSG_NXTHDR(message, header))
+		if (header->cmsg_level == SOL_NETLINK && header->cmsg_type == NETLINK_LISTEN_ALL_NSID &&
+		    header->cmsg_len == CMSG_LEN(sizeof(nsid)))
+			memcpy(&nsid, CMSG_DATA(header), sizeof(nsid));
+	return nsid;
+}
+
+/* Receives one datagram that the kernel sent. What other processes send to our port is not looked at. With `nsid`
+ * also the id of the namespace that it comes from. */
+static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int32_t *nsid, int64_t deadline)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t data[CMSG_SPACE(sizeof(int32_t))];
+	} control;
 	struct sockaddr_nl sender;
 	struct iovec part = {data, capacity};
 	struct msghdr message;
@@ -241,10 +272,12 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int6
 		message.msg_namelen = sizeof(sender);
 		message.msg_iov = &part;
 		message.msg_iovlen = 1;
+		message.msg_control = nsid ? &control : NULL;
+		message.msg_controllen = nsid ? sizeof(control) : 0;
 		memset(&sender, 0, sizeof(sender));
 		size = recvmsg(handle->fd, &message, MSG_DONTWAIT);
 		if (size < 0 && errno == EAGAIN) {
-			err = wait_readable(handle->fd, deadline);
+			err = wait_readable(handle, deadline);
 			if (err)
 				return err;
 			continue;
@@ -260,6 +293,8 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int6
 				return -ETIMEDOUT;
 			continue;
 		}
+		if (nsid)
+			*nsid = find_nsid(&message);
 		return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)size;
 	}
 }
@@ -430,7 +465,7 @@ int rtnl_talk(struct rtnl_handle *handle, struct nlmsghdr *request, void *answer
 			return err;
 	}
 	do {
-		err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, deadline);
+		err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, NULL, deadline);
 		if (err < 0)
 			return err;
 		over = find_reply(handle, (size_t)err, header.nlmsg_seq, answer, capacity, outcome, &result);
@@ -539,7 +574,7 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
 	}
 	for (;;) {
 		while (batch->acked < batch->sent) {
-			err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, deadline);
+			err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, NULL, deadline);
 			if (err < 0)
 				return err;
 			size = (size_t)err;
@@ -603,7 +638,7 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
 
 	while (!dump->done) {
 		dump->length = 0;
-		err = receive(handle, dump->data, dump->capacity, deadline);
+		err = receive(handle, dump->data, dump->capacity, NULL, deadline);
 		if (err < 0)
 			return err;
 		length = (size_t)err;
@@ -636,7 +671,30 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
 	return 0;
 }
 
-int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int64_t deadline)
+int rtnl_subscribe(struct rtnl_handle *handle, int all_nsid)
 {
-	return receive(handle, data, capacity, deadline);
+	int on = 1;
+
+	if (all_nsid && setsockopt(handle->fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof(on)) < 0)
+		return -errno;
+	if (handle->wake_fd < 0)
+		handle->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return handle->wake_fd < 0 ? -errno : 0;
+}
+
+void rtnl_wake(const struct rtnl_handle *handle)
+{
+	uint64_t one = 1;
+	ssize_t written = write(handle->wake_fd, &one, sizeof(one)); /* full: it is readable as it is */
+
+	(void)written;
+}
+
+int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int32_t *nsid, int64_t deadline)
+{
+	int result = receive(handle, data, capacity, nsid, deadline);
+
+	if (result >= 0 || result == -ENOBUFS || result == -EMSGSIZE)
+		handle->heard++;
+	return result;
 }

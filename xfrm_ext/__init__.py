@@ -49,6 +49,7 @@ from xfrm_ext.errors import (
     NotFound,
     PermissionDenied,
     ProtocolError,
+    RekeyError,
     RepliesLost,
     ReplyTimeout,
     ValidationError,
@@ -56,6 +57,7 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.event import Acquire, AsyncEvent, Event, Mapping, Overrun, PolicyExpired, Report, StateExpired
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds, XfrmInfo
+from xfrm_ext.keying import Rekey, Step, Wanted
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.link import XfrmInterface
 from xfrm_ext.mark import Mark
@@ -71,6 +73,7 @@ from xfrm_ext.session import Session
 from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
 from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
 from xfrm_ext.statistics import Statistics
+from xfrm_ext.subscription import Subscription
 from xfrm_ext.template import Template
 
 __version__ = "0.1.0"
@@ -129,6 +132,8 @@ __all__ = [
     "PolicyType",
     "Protocol",
     "ProtocolError",
+    "Rekey",
+    "RekeyError",
     "ReplayState",
     "RepliesLost",
     "ReplyTimeout",
@@ -154,8 +159,11 @@ __all__ = [
     "StateMigration",
     "StateStatistics",
     "Statistics",
+    "Step",
+    "Subscription",
     "Template",
     "ValidationError",
+    "Wanted",
     "XfrmError",
     "XfrmInfo",
     "XfrmInterface",

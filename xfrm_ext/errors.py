@@ -13,10 +13,11 @@
     ├── ReplyTimeout (TimeoutError)       no reply before the deadline: the outcome is unknown
     ├── RepliesLost                       the kernel dropped replies (ENOBUFS): the outcome is unknown
     ├── ProtocolError                     a message from the kernel makes no sense
-    ├── BusyError                         a signal handler used a session that its thread was using
+    ├── BusyError                         a signal handler used what its thread was using; two read events
     ├── NotCompiledError (ImportError)    the compiled module, and so the kernel, is out of reach
     ├── ClosedError                       the session is closed, or belongs to the parent of a fork
-    └── LoadError                         a bulk load ended early; .result says what was applied
+    ├── LoadError                         a bulk load ended early; .result says what was applied
+    └── RekeyError                        a rekey ended early; .applied, .failed, .left say where
 
 All of them can be pickled, and none of them holds a key.
 """
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xfrm_ext.bulk import LoadResult
+    from xfrm_ext.keying import Step
 
 __all__ = [
     "AlreadyExists",
@@ -43,6 +45,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "ProtocolError",
+    "RekeyError",
     "RepliesLost",
     "ReplyTimeout",
     "ValidationError",
@@ -159,9 +162,10 @@ class ClosedError(XfrmError):
 
 
 class BusyError(XfrmError):
-    """A signal handler used a session in the middle of an exchange that its own thread has with the kernel.
+    """A signal handler used a session in the middle of an exchange that its own thread has with the kernel; or a
+    second reader, in a signal handler or a thread, wanted an event from a subscription.
 
-    (``close`` may be called there: it takes effect when the exchange is over.)
+    (``close`` may be called at any time: it takes effect when the exchange is over.)
     """
 
 
@@ -182,6 +186,22 @@ class LoadError(XfrmError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class RekeyError(XfrmError):
+    """A rekey ended early. ``applied`` lists the steps that were taken and stay so; ``failed`` is the one that was
+    refused, or whose outcome is unknown when ``__cause__`` is ReplyTimeout or RepliesLost; ``left`` were not tried.
+    """
+
+    def __init__(self, applied: tuple[Step, ...], failed: Step, left: tuple[Step, ...]) -> None:
+        super().__init__(applied, failed, left)
+        self.applied = applied
+        self.failed = failed
+        self.left = left
+
+    def __str__(self) -> str:
+        done = ", ".join(map(str, self.applied)) or "nothing"
+        return f"rekey: could not {self.failed}: {self.__cause__}; applied: {done}"
 
 
 _CLASSES: dict[int, type[KernelError]] = {

@@ -32,6 +32,7 @@ from xfrm_ext.wire.item import Item
 
 if TYPE_CHECKING:
     from xfrm_ext.request import Body
+    from xfrm_ext.secret import Secret
 
 _FLAGS = 5  # NLM_F_REQUEST | NLM_F_ACK
 _DIRECTIONS = choices(StateDirection)
@@ -391,11 +392,12 @@ class Event:
     GETDEFAULT            PolicyDefaults
     ====================  ==========================================================
 
-    A message that this release does not know, or can't read, has its bytes as body.
+    A message that this release does not know, or can't read, has its bytes as body: as a Secret, for they may hold
+    keys.
     """
 
     message: Message
-    body: Body | bytes
+    body: Body | Secret
     sequence: int = 0
     """That of the request which made it happen; 0: the kernel by itself."""
     port: int = 0

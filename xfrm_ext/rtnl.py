@@ -33,8 +33,9 @@ from xfrm_ext.transport import BatchOutcome, Outcome, Transport, messages
 
 __all__ = ["BatchOutcome", "Handle", "Outcome", "Transport", "deadline_after", "messages", "open_byproto"]
 
-_DATAGRAM = 65536
+_DATAGRAM: int = lib.RTNL_RECEIVE_SIZE
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
+_NSID = ffi.typeof("int32_t *")
 _EINTR = -errno.EINTR
 
 
@@ -49,7 +50,7 @@ class Handle:
     def __init__(self, groups: int = 0, protocol: int = NETLINK_XFRM, netns: int | None = None) -> None:
         # A forgotten handle is closed in C. In a __del__ written in Python a signal handler may run, and what it
         # raises, KeyboardInterrupt for one, would be lost.
-        native = ffi.gc(ffi.new("struct rtnl_handle *", {"fd": -1}), lib.rtnl_close)
+        native = ffi.gc(ffi.new("struct rtnl_handle *", {"fd": -1, "wake_fd": -1}), lib.rtnl_close)
         self._native: Any = None
         if netns is None:
             code = lib.rtnl_open_byproto(native, groups, protocol)
@@ -110,13 +111,18 @@ class Handle:
         """The index of an interface in the socket's network namespace; 0 if there is none of that name."""
         return max(0, int(lib.rtnl_interface_index(self._open(), os.fsencode(name))))
 
-    def open_beside(self, protocol: int | None = None) -> Handle:
+    @property
+    def heard(self) -> int:
+        """How many datagrams and losses `hear` and `listen` have received."""
+        return int(self._open().heard)
+
+    def open_beside(self, protocol: int | None = None, groups: int = 0) -> Handle:
         """Another socket in the same network namespace, whichever one the calling thread is in; of another
         netlink protocol if one is given."""
         native = self._open()
         protocol = native.protocol if protocol is None else protocol
         with self._namespace() as namespace:
-            return Handle(0, protocol, None if namespace < 0 else namespace)
+            return Handle(groups, protocol, None if namespace < 0 else namespace)
 
     def read_proc_net(self, name: str) -> bytes:
         """A file in the /proc/net of the socket's network namespace. Raises KernelError."""
@@ -140,6 +146,18 @@ class Handle:
             yield -1 if same else namespace
         finally:
             os.close(namespace)
+
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> Handle:
+        """Another socket in the same network namespace, for `hear`: with a receive buffer of its own, and with
+        `all_namespaces` for the events of all namespaces that have an id there (CAP_NET_BROADCAST)."""
+        listener = self.open_beside(groups=groups)
+        code = lib.rtnl_set_buffers(listener._native, 0, buffer)
+        if code:
+            raise kernel_error(-code, "set socket buffers")
+        code = lib.rtnl_subscribe(listener._native, all_namespaces)
+        if code:
+            raise kernel_error(-code, "listen to all namespaces" if all_namespaces else "open an eventfd")
+        return listener
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
@@ -233,15 +251,36 @@ class Handle:
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.
 
-        Raises RepliesLost when the socket overflowed: go on listening, and look again at what is there.
+        Raises RepliesLost when the socket overflowed (or a message was longer than 64 KiB): go on listening, and
+        look again at what is there.
+        """
+        return bytes(self.hear(timeout=timeout)[0])
+
+    def hear(self, *, timeout: float | None = None) -> tuple[bytearray, int | None]:
+        """The same, in memory that the caller can wipe, and with the id that the namespace it comes from has in
+        the socket's own. (None: the kernel told none; it comes from the socket's own.)
+
+        Raises RepliesLost, ReplyTimeout; ClosedError when `wake` was called.
         """
         native, deadline, code = self._open(), deadline_after(timeout), _EINTR
-        data = ffi.new("uint8_t[]", _DATAGRAM)
-        while code == _EINTR:
-            code = lib.rtnl_listen(native, data, _DATAGRAM, deadline)
-        if code < 0:
-            raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
-        return bytes(ffi.buffer(data, code))
+        data, nsid = native.receive, ffi.new(_NSID)
+        try:
+            while code == _EINTR:
+                code = lib.rtnl_listen(native, data, _DATAGRAM, nsid, deadline)
+            if code == -errno.ECANCELED:
+                raise ClosedError("this netlink socket is being closed")
+            if code == -errno.EMSGSIZE:
+                raise RepliesLost("listen: a message did not fit into the buffer")
+            if code < 0:
+                raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
+            return bytearray(ffi.buffer(data, code)), None if nsid[0] < 0 else nsid[0]
+        finally:
+            if code > 0:
+                ffi.memmove(data, bytes(code), code)
+
+    def wake(self) -> None:
+        """Ends the `hear` that another thread is in, and all later ones that would wait."""
+        lib.rtnl_wake(self._open())
 
 
 def open_byproto(groups: int = 0, protocol: int = NETLINK_XFRM, *, netns: int | None = None) -> Handle:

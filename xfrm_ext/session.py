@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from xfrm_ext import codec as codecs
 from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.codec.generic import Codec
-from xfrm_ext.constants import Message
+from xfrm_ext.constants import Group, Message
 from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationError, compiled_module_needed
 from xfrm_ext.info import XfrmInfo
 from xfrm_ext.link import Links
@@ -23,7 +23,8 @@ from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
 from xfrm_ext.state import State
 from xfrm_ext.statistics import Statistics, read_statistics
-from xfrm_ext.transport import BatchOutcome, Transport
+from xfrm_ext.subscription import EVENT_BUFFER, Subscription, group_mask
+from xfrm_ext.transport import BatchOutcome, Listener, Transport
 
 _Result = TypeVar("_Result")
 NetnsLike: TypeAlias = "int | str | os.PathLike[str]"
@@ -68,6 +69,34 @@ class Session:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def port(self) -> int:
+        """The netlink port (nl_pid) that this session's changes come from: Event.port of the events that tell of
+        them."""
+        return self._transport.port
+
+    def subscribe(
+        self, *groups: Group | int | str, all_namespaces: bool = False, buffer: int = EVENT_BUFFER
+    ) -> Subscription:
+        """Subscribes to the kernel's events: of these groups (members of Group, their names or numbers), all by
+        default. See Subscription.
+
+        With ``all_namespaces`` also to the events of the network namespaces that have an id in the session's own
+        one (`ip netns set`, and whatever else asked for one): needs CAP_NET_BROADCAST. ``buffer`` is the size in
+        bytes of the queue in which events wait to be read, the kernel's overhead not counted; without
+        CAP_NET_ADMIN over the whole machine, net.core.rmem_max limits it. Raises PermissionDenied without
+        CAP_NET_ADMIN, KernelError, ValidationError.
+
+        The subscription is in the session's network namespace, on a socket of its own, and lives on when the
+        session is closed.
+        """
+        mask = group_mask(groups)
+        size = integer(buffer, "buffer", 0x3FFFFFFF)
+        if not isinstance(all_namespaces, bool):
+            raise ValidationError("all_namespaces", shown(all_namespaces), "is not True or False")
+        listener = self._transport.open_listener(mask, all_namespaces=all_namespaces, buffer=size)
+        return Subscription(listener, self.port, self._codec)
 
     def info(self) -> XfrmInfo:
         """Counters and hash tables of both databases, and what happens to packets without a policy."""
@@ -203,12 +232,19 @@ class _Shared:
     def interface_index(self, name: str) -> int:
         return self._exchange(self._transport.interface_index, name)
 
+    @property
+    def port(self) -> int:
+        return self._transport.port
+
     def open_beside(self, protocol: int | None = None) -> Transport:
         given = () if protocol is None else (protocol,)
         return self._exchange(self._transport.open_beside, *given)
 
     def read_proc_net(self, name: str) -> bytes:
         return self._exchange(self._transport.read_proc_net, name)
+
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> Listener:
+        return self._exchange(self._transport.open_listener, groups, all_namespaces=all_namespaces, buffer=buffer)
 
     def close(self) -> None:
         if self._owner == threading.get_ident():

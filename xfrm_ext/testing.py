@@ -11,13 +11,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from xfrm_ext.errors import RepliesLost, ReplyTimeout, kernel_error
+from xfrm_ext.errors import ClosedError, RepliesLost, ReplyTimeout, kernel_error
 from xfrm_ext.transport import BatchOutcome, Outcome, messages
 
 _CLONE_NEWUSER = 0x10000000
@@ -111,8 +113,11 @@ class FakeTransport:
     ``handler`` gets each message as bytes and returns None (carried out), a Refusal, the message that replies,
     or, for a dump, the list of messages. It may raise RepliesLost or ReplyTimeout: then the outcomes of that
     send are lost, as they are with a real socket. ``sent`` lists all messages; ``interfaces`` are those that
-    exist, by name; ``proc_net`` are the files in /proc/net.
+    exist, by name; ``proc_net`` are the files in /proc/net. ``announce`` and
+    ``lose_events`` are for the session's subscriptions.
     """
+
+    port = 0x4242
 
     def __init__(
         self,
@@ -125,6 +130,17 @@ class FakeTransport:
         self.interfaces = interfaces or {}
         self.proc_net = proc_net or {}
         self.closed = False
+        self._listeners: list[FakeListener] = []
+
+    def announce(self, *events: bytes, namespace_id: int | None = None) -> None:
+        """Sends events to all subscriptions, whatever their groups: one datagram for each call."""
+        for listener in self._listeners:
+            listener._put(b"".join(events), namespace_id)
+
+    def lose_events(self) -> None:
+        """Has all subscriptions lose events here."""
+        for listener in self._listeners:
+            listener._put(b"", None)
 
     def _handle(self, message: bytes) -> Answer:
         message = bytes(message)
@@ -187,6 +203,7 @@ class FakeTransport:
         """A second transport to the same scripted kernel, with the same list of messages."""
         beside = FakeTransport(self.handler, self.interfaces, self.proc_net)
         beside.sent = self.sent
+        beside._listeners = self._listeners
         return beside
 
     def read_proc_net(self, name: str) -> bytes:
@@ -195,6 +212,57 @@ class FakeTransport:
             raise kernel_error(errno.ENOENT, f"read /proc/net/{name}")
         return self.proc_net[name]
 
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> FakeListener:
+        """As xfrm_ext.rtnl.Handle.open_listener."""
+        listener = FakeListener(self._listeners)
+        self._listeners.append(listener)
+        return listener
+
     def close(self) -> None:
         """As xfrm_ext.rtnl.Handle.close."""
         self.closed = True
+
+
+class FakeListener:
+    """What a subscription to the events of a FakeTransport hears with."""
+
+    receive_buffer = 0
+
+    def __init__(self, listeners: list[FakeListener]) -> None:
+        self.heard = 0
+        self._listeners = listeners
+        # As with a socket of the kernel's, the descriptor is readable as long as there is something to read.
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def _put(self, data: bytes, namespace_id: int | None) -> None:
+        self._theirs.send(struct.pack("=i", -1 if namespace_id is None else namespace_id) + data)
+
+    def fileno(self) -> int:
+        """As xfrm_ext.rtnl.Handle.fileno."""
+        return self._ours.fileno()
+
+    def hear(self, *, timeout: float | None = None) -> tuple[bytearray, int | None]:
+        """As xfrm_ext.rtnl.Handle.hear."""
+        self._ours.settimeout(None if timeout is None else max(0, timeout))
+        try:
+            data = self._ours.recv(1 << 20)
+        except (BlockingIOError, TimeoutError):
+            raise ReplyTimeout("listen: no reply before the deadline") from None
+        if not data:
+            raise ClosedError("this netlink socket is being closed")
+        self.heard += 1
+        if len(data) == 4:
+            raise RepliesLost("listen: the receive buffer overflowed, replies were lost")
+        namespace_id = struct.unpack_from("=i", data)[0]
+        return bytearray(data[4:]), None if namespace_id < 0 else namespace_id
+
+    def wake(self) -> None:
+        """As xfrm_ext.rtnl.Handle.wake."""
+        self._theirs.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """As xfrm_ext.rtnl.Handle.close."""
+        self._ours.close()
+        self._theirs.close()
+        if self in self._listeners:
+            self._listeners.remove(self)

@@ -26,6 +26,7 @@ from xfrm_ext.mark import Mark
 from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Body, Request, SpiRequest, StateFilter
+from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.state import State, StateId
 from xfrm_ext.value import is_selected
@@ -141,13 +142,14 @@ class Codec:
         return value if alone else Request(kind, value)
 
     def decode_event(self, message: Any, namespace_id: int | None = None) -> Event:
-        """The same for a message that the kernel multicasts. One that can't be read has its bytes as body."""
+        """The same for a message that the kernel multicasts. One that can't be read has its bytes as body: as a
+        Secret, for they may hold keys."""
         header = self.wire.header(message)
         kind, sequence, port = Message(header[1]), header[3], header[4]
         try:
             body: Any = self._body(message)[2]
         except ProtocolError:
-            body = bytes(message)
+            body = Secret(message)
         return Event(message=kind, body=body, sequence=sequence, port=port, namespace_id=namespace_id)
 
     def _body(self, message: Any) -> tuple[Message, int, Any]:
