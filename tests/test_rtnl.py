@@ -1116,14 +1116,12 @@ def test_a_session_by_path(namespace: int) -> None:
 
 def test_messages_of_a_block() -> None:
     parts = [message(NLMSG_NOOP), policy(1), message(NLMSG_NOOP, b"abc") + b"\0", policy(2)]
-    found = list(messages(b"".join(parts)))
+    found = messages(b"".join(parts))
     assert found == [parts[0], parts[1], parts[2][:-1], parts[3]]
-    assert list(messages(b"")) == []
+    assert messages(b"") == []
 
 
 @pytest.mark.parametrize("tail", [b"\0", bytes(15), bytes(16), HEADER.pack(17, 1, 0, 0, 0)])
 def test_messages_of_a_block_that_does_not_fit(tail: bytes) -> None:
-    found = messages(policy(1) + tail)
-    assert next(found) == policy(1)
     with pytest.raises(ProtocolError, match="length"):
-        next(found)
+        messages(policy(1) + tail)

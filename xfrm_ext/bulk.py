@@ -257,7 +257,7 @@ class PolicyItems:
         One with one of our keys is ours: had there been another one, ours would have been refused.
         """
         for datagram in beside.dump(wire.policy_dump_request(), operation, timeout=_ROLLBACK_TIMEOUT):
-            parts = list(messages(datagram))
+            parts = messages(datagram)
             for message, key in zip(parts, wire.policy_keys(datagram, len(parts)), strict=True):
                 if key in added:
                     yield message, added[key]
@@ -280,7 +280,7 @@ class StateItems:
 
     def keys(self, block: bytearray, count: int) -> list[bytes]:
         """The messages that delete the items of a block: the kernel finds them by what those say."""
-        return list(messages(bytes(wire.delete_state_messages(block))))
+        return messages(bytes(wire.delete_state_messages(block)))
 
     def ours(self, beside: Transport, added: dict[bytes, int], operation: str) -> Iterator[tuple[bytes, int]]:
         """Of what a load added, by key, message and item."""
@@ -419,7 +419,7 @@ class Load:
         """Adds a block's outcome to the result. Returns the refusals."""
         first, block, outcome = pending.first, pending.block, pending.outcome
         result, errors = self.result, []
-        parts = list(messages(memoryview(block.messages))) if outcome.failures else []
+        parts = messages(memoryview(block.messages)) if outcome.failures else []
         lines = block.lines if outcome.failures else None
         start = 0
         for failure in outcome.failures:

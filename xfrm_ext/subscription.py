@@ -159,7 +159,7 @@ class Subscription:
         if self._lost:
             self._since += len(block)
         try:
-            self._messages.extend((message, namespace_id) for message in messages(block))
+            self._messages.extend([(message, namespace_id) for message in messages(block)])
         finally:
             _wipe(block)
         self._heard += 1

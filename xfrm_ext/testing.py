@@ -167,7 +167,7 @@ class FakeTransport:
         timeout: float | None = None,
     ) -> None:
         """As xfrm_ext.rtnl.Handle.talk_batch."""
-        parts = list(messages(bytes(block)))
+        parts = messages(bytes(block))
         if len(parts) != count:
             raise ValueError(f"the block is not {count} netlink messages")
         for start in range(0, count, per_send):

@@ -121,13 +121,18 @@ class Listener(Protocol):
 _Block = TypeVar("_Block", bytes, bytearray, memoryview)
 
 
-def messages(block: _Block) -> Iterator[_Block]:
-    """The messages in a block. Raises ProtocolError where a length does not fit."""
+def messages(block: _Block) -> list[_Block]:
+    """The messages in a block. Raises ProtocolError where a length does not fit.
+
+    Not a generator: while one that was left is being closed, what a signal handler raises is lost.
+    """
+    result: list[_Block] = []
     position = 0
     while position < len(block):
         left = len(block) - position
         size = HEADER.unpack_from(block, position)[0] if left >= HEADER.size else 0
         if not HEADER.size <= size <= left:
             raise ProtocolError("a netlink message has a length that does not fit")
-        yield block[position : position + size]
+        result.append(block[position : position + size])
         position += aligned(size)
+    return result
