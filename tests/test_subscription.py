@@ -96,7 +96,9 @@ def drain(subscription: Subscription) -> list[Event | Overrun]:
 # --- kinds of events ------------------------------------------------------------------------------------
 
 
-def test_changes_of_the_spd(session: Session, events: Subscription) -> None:
+def test_changes_of_the_spd(session: Session, events: Subscription, namespace: int) -> None:
+    pure = Session(namespace, codec="pure")
+    also = pure.subscribe()
     policy = numbered(1)
     session.spd.add(policy)
     there = session.spd.get(policy)
@@ -119,6 +121,8 @@ def test_changes_of_the_spd(session: Session, events: Subscription) -> None:
     assert found[4].body == PolicyType.MAIN
     assert found[5].body == DEFAULTS
     assert events.get(timeout=0) is None
+    with pure, also:
+        assert drain(also) == found
 
 
 def test_policy_that_expires(session: Session, events: Subscription) -> None:
@@ -130,6 +134,7 @@ def test_policy_that_expires(session: Session, events: Subscription) -> None:
     assert isinstance(event.body, PolicyExpired)
     assert (event.body.hard, event.body.policy.priority) == (True, 5)
     assert event.body.policy.lifetime == policy.lifetime
+    assert (list(session.spd.dump()), events.get(timeout=0)) == ([], None), "it is gone, and nothing more is told"
 
 
 def raw(kind: Message, body: bytes) -> bytes:
@@ -178,6 +183,9 @@ def test_packet_that_needs_a_state(session: Session, events: Subscription, names
         assert (acquire.selector.destination, acquire.selector.destination_port) == ("127.0.0.2/32", 99)
         assert acquire.policy.templates == (template,)
         assert acquire.sequence
+        with inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"x", ("127.0.0.2", 99))
+        assert events.get(timeout=0) is None, "one is enough"
 
 
 def test_groups(session: Session) -> None:

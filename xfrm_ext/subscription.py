@@ -18,7 +18,7 @@ from xfrm_ext.event import Event, Overrun
 from xfrm_ext.transport import Listener, messages
 
 EVENT_BUFFER = 8 << 20
-"""Bytes of events that may wait by default: some 13,000 policies."""
+"""Bytes of events that may wait by default: 13,000 policies with a template."""
 
 _GROUPS = choices(Group)
 _MOST = 65536  # bytes by which the kernel may overfill a queue
@@ -124,7 +124,7 @@ class Subscription:
         while not self._closed:
             if self._messages:
                 return self._decode()
-            if self._since > self._listener.receive_buffer + _MOST:
+            if self._since and self._since > self._listener.receive_buffer + _MOST:
                 return self._overrun()
             try:
                 self._receive(deadline)
