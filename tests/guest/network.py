@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from socket import SOCK_DGRAM
 from socket import socket as Socket
@@ -24,6 +25,7 @@ DEADLINE = 10.0
 
 ESP, AH, COMP, UDP, TCP = 50, 51, 108, 17, 6
 _ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_RX_RING, _PACKET_VERSION = 263, 5, 10
 _MULTICAST = 0xFF
 
 
@@ -101,30 +103,39 @@ def _frame(data: bytes) -> Frame | None:
 
 
 class Capture:
-    """What hosts send."""
+    """What a host sends.
 
-    def __init__(self, *hosts: Host) -> None:
-        self._sockets = [host.open(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) for host in hosts]
-        for each in self._sockets:
-            each.bind(("wire", _ETH_P_ALL))
-            each.setblocking(False)
-        self.frames()
+    Packets that are received are left out, because a host shows them twice: as they came, and as they were inside.
+    The kernel copies each packet into a ring when it sends it (PACKET_RX_RING). From a plain socket it would be
+    read later, out of memory that the receiving host may have decrypted in place by then: ESP in TCP does.
+    """
+
+    _FRAME, _COUNT = 4096, 256
+    _HEADER = struct.Struct("=IIIHH16x")  # struct tpacket2_hdr; a struct sockaddr_ll follows
+
+    def __init__(self, host: Host) -> None:
+        listening = host.open(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        listening.setsockopt(_SOL_PACKET, _PACKET_VERSION, 1)
+        size = self._FRAME * self._COUNT
+        listening.setsockopt(_SOL_PACKET, _PACKET_RX_RING, struct.pack("=4I", size, 1, self._FRAME, self._COUNT))
+        self._ring = host.closing.enter_context(mmap.mmap(listening.fileno(), size))
+        self._next = 0
+        listening.bind(("wire", _ETH_P_ALL))
 
     def frames(self) -> list[Frame]:
-        """The unicast IP packets since the last call.
-
-        What has arrived at a host is among them: the kernel queues it here before it sends it. Packets that are
-        received are left out, because a host shows them twice: as they came, and as they were inside.
-        """
+        """The unicast IP packets since the last call. What has arrived at the other host is among them."""
         found: list[Frame] = []
-        for each in self._sockets:
-            with suppress(BlockingIOError):
-                while True:
-                    data, (_, _, direction, *_) = each.recvfrom(65536)
-                    frame = _frame(data) if direction == socket.PACKET_OUTGOING else None
-                    if frame is not None:
-                        found.append(frame)
-        return found
+        while True:
+            start = self._next * self._FRAME
+            status, _, length, offset, _ = self._HEADER.unpack_from(self._ring, start)
+            if not status:
+                return found
+            if self._ring[start + self._HEADER.size + 10] == socket.PACKET_OUTGOING:
+                frame = _frame(self._ring[start + offset : start + offset + length])
+                if frame is not None:
+                    found.append(frame)
+            struct.pack_into("=I", self._ring, start, 0)
+            self._next = (self._next + 1) % self._COUNT
 
 
 @dataclass
@@ -133,11 +144,15 @@ class Pair:
 
     left: Host
     right: Host
-    capture: Capture
+    captures: tuple[Capture, ...]
 
     @property
     def hosts(self) -> tuple[Host, Host]:
         return self.left, self.right
+
+    def frames(self) -> list[Frame]:
+        """What has passed the wire since the last call: the left host's, then the right one's."""
+        return [frame for capture in self.captures for frame in capture.frames()]
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -187,4 +202,4 @@ def two_hosts() -> Iterator[Pair]:
         _set_up(right, left)
         for host in (left, right):
             until(lambda: "state UP" in host.run("ip", "link", "show", "wire"), "the wire")  # noqa: B023
-        yield Pair(left, right, Capture(left, right))
+        yield Pair(left, right, (Capture(left), Capture(right)))

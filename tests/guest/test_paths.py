@@ -107,12 +107,12 @@ def exchange(pair: Pair, addresses: tuple[str, str]) -> tuple[bytes, list[Frame]
     """A datagram there and one back; what it says, and what was on the wire."""
     marker = os.urandom(8).hex().encode()
     left, right = (host.bound(address) for host, address in zip(pair.hosts, addresses, strict=True))
-    pair.capture.frames()
+    pair.frames()
     left.sendto(marker * 30, (addresses[1], PORT))
     assert right.recv(65536) == marker * 30
     right.sendto(marker * 40, (addresses[0], PORT))
     assert left.recv(65536) == marker * 40
-    return marker, pair.capture.frames()
+    return marker, pair.frames()
 
 
 def udp_sockets(pair: Pair) -> None:
@@ -233,6 +233,12 @@ def run(pair: Pair, path: Path, record: Record, kind: str, name: str) -> list[Fr
 def _is_bare_tcp(frame: Frame) -> bool:
     """An acknowledgement without data."""
     return frame.protocol == TCP and len(frame.payload) == (frame.payload[12] >> 4) * 4
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_without_ipsec_the_payload_is_seen(pair: Pair, version: int) -> None:
+    marker, frames = exchange(pair, (pair.left.address.inner(version), pair.right.address.inner(version)))
+    assert [(frame.version, frame.protocol, marker in frame.data) for frame in frames] == [(version, UDP, True)] * 2
 
 
 @pytest.mark.parametrize("name", PATHS)
