@@ -39,7 +39,7 @@ test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with t
 	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py) $(ARGS)
 
 test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
-	tests/guest/run -- $(IN_VENV) -m pytest -p no:cacheprovider $(or $(ARGS),tests/guest)
+	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
 
 test-sanitize: ## Run the tests with the extension under AddressSanitizer and UBSan.
 	@# A copy of the tree with a virtual environment of its own: the objects of a build with

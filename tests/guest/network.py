@@ -90,6 +90,13 @@ class Frame(NamedTuple):
     """What follows the IP header."""
     data: bytes
 
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Source and destination."""
+        family, start, size = (socket.AF_INET, 26, 4) if self.version == 4 else (socket.AF_INET6, 22, 16)
+        source, destination = (self.data[at : at + size] for at in (start, start + size))
+        return socket.inet_ntop(family, source), socket.inet_ntop(family, destination)
+
 
 def _frame(data: bytes) -> Frame | None:
     """None: no unicast IP packet."""

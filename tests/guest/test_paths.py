@@ -6,19 +6,32 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from guest import sa
 from guest.conftest import Record
-from guest.network import AH, COMP, ESP, PORT, TCP, UDP, Frame, Host, Pair
-from xfrm_ext import Policy, Selector, Template
+from guest.network import AH, COMP, ESP, PORT, TCP, UDP, Frame, Host, Pair, until
+from xfrm_ext import (
+    AeadAlgorithm,
+    Algorithm,
+    AuthAlgorithm,
+    Encapsulation,
+    LifetimeCurrent,
+    Mark,
+    Mode,
+    Policy,
+    Selector,
+    State,
+    Template,
+)
 from xfrm_ext.codec import native
+from xfrm_ext.testing import network_namespace
 
 UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2
 TCP_ULP = 31
@@ -27,14 +40,26 @@ ENCAP_PORT = 4500
 INTERFACE = 42
 
 
-def key(bits: int) -> str:
+def key(bits: int) -> bytes:
     """A key, always the same for a length."""
-    return hashlib.shake_256(b"key").hexdigest(bits // 8)
+    return hashlib.shake_256(b"key").digest(bits // 8)
 
 
-AES_GCM = {"aead": ("rfc4106(gcm(aes))", key(160), 128)}
-HMAC = {"authentication": ("hmac(sha256)", key(256), 128)}
-DEFLATE = {"compression": "deflate"}
+def gcm(bits: int = 128, icv_bits: int = 128) -> dict[str, Any]:
+    return {"aead": AeadAlgorithm("rfc4106(gcm(aes))", key(bits + 32), icv_bits)}
+
+
+def both(cipher: str, cipher_bits: int, digest: str, digest_bits: int) -> dict[str, Any]:
+    """Encryption, and authentication beside it."""
+    return {
+        "encryption": Algorithm(cipher, key(cipher_bits)),
+        "authentication": AuthAlgorithm(digest, key(digest_bits)),
+    }
+
+
+HMAC_KEY = key(256)
+AUTHENTICATED: dict[str, Any] = {"authentication": AuthAlgorithm("hmac(sha256)", HMAC_KEY)}
+COMPRESSED: dict[str, Any] = {"compression": Algorithm("deflate")}
 
 
 @dataclass(frozen=True)
@@ -48,13 +73,13 @@ class Path:
     wire: int = ESP
     visible: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-    """Of the states, beyond algorithms."""
-    esp: dict[str, Any] = field(default_factory=lambda: AES_GCM)
+    """Of all states, beyond algorithms."""
+    sending: dict[str, Any] = field(default_factory=dict)
+    """Of the states of the host that sends."""
+    receiving: dict[str, Any] = field(default_factory=dict)
+    esp: dict[str, Any] = field(default_factory=gcm)
+    """Of the states of ESP only."""
     prepare: Callable[[Pair], object] | None = None
-
-    @property
-    def versions(self) -> tuple[int, int]:
-        return (self.outer, self.outer) if self.mode == "transport" else (self.inner, self.outer)
 
     def ends(self, host: Host) -> tuple[str, str]:
         """The host's address in the packets and that in the states."""
@@ -63,44 +88,72 @@ class Path:
         return host.address.inner(self.inner), host.address.outer(self.outer)
 
 
-def states(path: Path, source: Host, destination: Host) -> list[sa.State]:
+@dataclass(frozen=True)
+class Installed:
+    """A state as the two hosts have it."""
+
+    sender: Host
+    sending: State
+    receiver: Host
+    receiving: State
+
+    def used(self) -> tuple[LifetimeCurrent, LifetimeCurrent]:
+        """What the sender's and the receiver's have counted."""
+        return (
+            self.sender.session.sad.get(self.sending).current,
+            self.receiver.session.sad.get(self.receiving).current,
+        )
+
+
+def states(path: Path, source: Host, destination: Host) -> list[Installed]:
+    """States for one direction, from the inside to the outside."""
+    ends = path.ends(source), path.ends(destination)
     made = []
     for number, protocol in enumerate(path.protocols):
-        options = {"esp": path.esp, "ah": HMAC, "comp": DEFLATE}[protocol] | path.options
+        usual = {"esp": path.esp, "ah": AUTHENTICATED, "comp": COMPRESSED}[protocol]
+        options: dict[str, Any] = {"reqid": number + 1, "protocol": protocol} | usual | path.options
+        options["mode"] = path.mode if number == 0 else "transport"
+        options["spi"] = (0x1000 if source.name == "left" else 0x2000) + number
         if path.mode == "beet" or path.inner != path.outer:
-            options["selector"] = (path.ends(source)[0], path.ends(destination)[0])
-        spi = (0x1000 if source.name == "left" else 0x2000) + number
-        outer = path.ends(source)[1], path.ends(destination)[1]
-        mode = path.mode if number == 0 else "transport"
-        made.append(sa.State(*outer, spi=spi, protocol=protocol, mode=mode, reqid=number + 1, options=options))
+            options["selector"] = Selector(ends[0][0], ends[1][0])
+        sending, receiving = (
+            State(ends[0][1], ends[1][1], **options | more) for more in (path.sending, path.receiving)
+        )
+        made.append(Installed(source, sending, destination, receiving))
     return made
 
 
-def secure(pair: Pair, path: Path) -> list[sa.State]:
+def secure(pair: Pair, path: Path) -> list[Installed]:
     """Puts states and policies for both directions into both hosts."""
-    all_states = []
+    installed = []
     for source, destination in (pair.hosts, pair.hosts[::-1]):
-        ends = [path.ends(host) for host in (source, destination)]
-        selector = Selector(ends[0][0], ends[1][0])
+        ends = path.ends(source), path.ends(destination)
         chain = states(path, source, destination)
         templates = [
             Template(
-                *((ends[0][1], ends[1][1]) if state.mode != "transport" else ()),
-                protocol=state.protocol,
-                mode=state.mode,
-                reqid=state.reqid,
-                family={4: "inet", 6: "inet6"}[path.outer],
+                *((ends[0][1], ends[1][1]) if each.sending.mode != Mode.TRANSPORT else ()),
+                protocol=each.sending.protocol,
+                mode=each.sending.mode,
+                reqid=each.sending.reqid,
+                family=each.sending.family,
             )
-            for state in chain
+            for each in chain
         ]
-        if_id = path.options.get("if_id")
-        source.session.spd.add(Policy(selector, direction="out", templates=templates, if_id=if_id))
-        destination.session.spd.add(Policy(selector, direction="in", templates=templates, if_id=if_id))
-        for state in chain:
-            for host in pair.hosts:
-                sa.add(host, state)
-        all_states += chain
-    return all_states
+        for host, direction in ((source, "out"), (destination, "in")):
+            host.session.spd.add(
+                Policy(
+                    Selector(ends[0][0], ends[1][0]),
+                    direction=direction,
+                    templates=templates,
+                    if_id=path.options.get("if_id"),
+                    mark=path.options.get("mark"),
+                )
+            )
+        for each in chain:
+            source.session.sad.add(each.sending)
+            destination.session.sad.add(each.receiving)
+        installed += chain
+    return installed
 
 
 def exchange(pair: Pair, addresses: tuple[str, str]) -> tuple[bytes, list[Frame]]:
@@ -115,10 +168,10 @@ def exchange(pair: Pair, addresses: tuple[str, str]) -> tuple[bytes, list[Frame]
     return marker, pair.frames()
 
 
-def udp_sockets(pair: Pair) -> None:
+def udp_sockets(pair: Pair, port: int = ENCAP_PORT) -> None:
     """What an IKE daemon has: sockets that take ESP, and that no policy applies to."""
     for host in pair.hosts:
-        made = host.bound(host.address.outer4, ENCAP_PORT), host.bound(host.address.outer6, ENCAP_PORT)
+        made = host.bound(host.address.outer4, port), host.bound(host.address.outer6, port)
         for each in made:
             each.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
         for direction in ("in", "out"):
@@ -154,10 +207,26 @@ def interfaces(pair: Pair) -> None:
         )
 
 
+def marking_tunnels(kind: str, version: int) -> Callable[[Pair], None]:
+    """VTI: what is routed into it gets its mark."""
+
+    def prepare(pair: Pair) -> None:
+        for near, far in (pair.hosts, pair.hosts[::-1]):
+            ends = f"local {near.address.outer(version)} remote {far.address.outer(version)}"
+            near.ip(
+                f"link add secure type {kind} {ends} key {INTERFACE}",
+                "link set secure up",
+                f"route replace {far.address.inner(version)} dev secure src {near.address.inner(version)}",
+            )
+
+    return prepare
+
+
 def encapsulated(kind: str) -> dict[str, Any]:
-    return {"encapsulation": (kind, ENCAP_PORT, ENCAP_PORT)}
+    return {"encapsulation": Encapsulation(kind, ENCAP_PORT, ENCAP_PORT)}
 
 
+DIRECTED: dict[str, Any] = {"sending": {"direction": "out"}, "receiving": {"direction": "in"}}
 PATHS = {
     "ESP tunnel, IPv4 in IPv4": Path(),
     "ESP tunnel, IPv6 in IPv6": Path(inner=6, outer=6),
@@ -193,25 +262,39 @@ PATHS = {
     ),
     "xfrm interface, IPv4": Path(options={"if_id": INTERFACE}, prepare=interfaces),
     "xfrm interface, IPv6 in IPv4": Path(inner=6, options={"if_id": INTERFACE}, prepare=interfaces),
+    "VTI, IPv4": Path(options={"mark": Mark(INTERFACE)}, prepare=marking_tunnels("vti", 4)),
+    "VTI, IPv6": Path(inner=6, outer=6, options={"mark": Mark(INTERFACE)}, prepare=marking_tunnels("vti6", 6)),
+    "IP-TFS, IPv4 in IPv4": Path(mode="iptfs", **DIRECTED),
+    "IP-TFS, IPv6 in IPv6": Path(mode="iptfs", inner=6, outer=6, **DIRECTED),
+    "IP-TFS, IPv4 in IPv6": Path(mode="iptfs", outer=6, **DIRECTED),
+    "one CPU's": Path(sending={"direction": "out", "cpu": 0}, receiving={"direction": "in", "cpu": 0}),
+    "extended sequence numbers": Path(options={"flags": "esn", "replay_window": 128}),
 }
 
 KEYS: dict[str, dict[str, Any]] = {
-    "AES-128-GCM": AES_GCM,
-    "AES-256-GCM, 96-bit ICV": {"aead": ("rfc4106(gcm(aes))", key(288), 96)},
-    "AES-128-CCM": {"aead": ("rfc4309(ccm(aes))", key(152), 128)},
-    "AES-GMAC": {"aead": ("rfc4543(gcm(aes))", key(160), 128)},
-    "ChaCha20-Poly1305": {"aead": ("rfc7539esp(chacha20,poly1305)", key(288), 128)},
-    "AES-128-CBC, HMAC-SHA-256": HMAC | {"encryption": ("cbc(aes)", key(128))},
-    "AES-256-CBC, HMAC-SHA-512": {"authentication": ("hmac(sha512)", key(512), 256)}
-    | {"encryption": ("cbc(aes)", key(256))},
-    "AES-CTR, AES-XCBC": {"authentication": ("xcbc(aes)", key(128), 96)}
-    | {"encryption": ("rfc3686(ctr(aes))", key(160))},
-    "3DES-CBC, HMAC-SHA-1": {"authentication": ("hmac(sha1)", key(160), 96)}
-    | {"encryption": ("cbc(des3_ede)", key(192))},
-    "Camellia-CBC, AES-CMAC": {"authentication": ("cmac(aes)", key(128), 96)}
-    | {"encryption": ("cbc(camellia)", key(128))},
-    "NULL, HMAC-SHA-256": HMAC | {"encryption": ("ecb(cipher_null)", "")},
+    "AES-128-GCM": gcm(),
+    "AES-192-GCM": gcm(192),
+    "AES-256-GCM, 96-bit ICV": gcm(256, 96),
+    "AES-128-CCM": {"aead": AeadAlgorithm("rfc4309(ccm(aes))", key(152))},
+    "AES-128-GMAC": {"aead": AeadAlgorithm("rfc4543(gcm(aes))", key(160))},
+    "ChaCha20-Poly1305": {"aead": AeadAlgorithm("rfc7539esp(chacha20,poly1305)", key(288))},
+    "AES-128-CBC, HMAC-SHA-256": both("cbc(aes)", 128, "hmac(sha256)", 256),
+    "AES-256-CBC, HMAC-SHA-512": both("cbc(aes)", 256, "hmac(sha512)", 512),
+    "AES-CTR, AES-XCBC": both("rfc3686(ctr(aes))", 160, "xcbc(aes)", 128),
+    "AES-CTR, HMAC-SHA-384": both("rfc3686(ctr(aes))", 288, "hmac(sha384)", 384),
+    "3DES-CBC, HMAC-SHA-1": both("cbc(des3_ede)", 192, "hmac(sha1)", 160),
+    "DES-CBC, HMAC-MD5": both("cbc(des)", 64, "hmac(md5)", 128),
+    "Camellia-CBC, AES-CMAC": both("cbc(camellia)", 256, "cmac(aes)", 128),
+    "SM4-CBC, HMAC-SM3": both("cbc(sm4)", 128, "hmac(sm3)", 256),
+    "Blowfish-CBC, HMAC-SHA-1": both("cbc(blowfish)", 128, "hmac(sha1)", 160),
+    "CAST5-CBC, HMAC-SHA-1": both("cbc(cast5)", 128, "hmac(sha1)", 160),
+    "Serpent-CBC, HMAC-SHA-256": both("cbc(serpent)", 256, "hmac(sha256)", 256),
+    "Twofish-CBC, HMAC-SHA-256": both("cbc(twofish)", 256, "hmac(sha256)", 256),
+    "NULL, HMAC-SHA-256": both("ecb(cipher_null)", 0, "hmac(sha256)", 256),
+    "AES-CBC, no authentication": {"encryption": Algorithm("cbc(aes)", key(128))},
 }
+PLAIN = ("AES-128-GMAC", "NULL, HMAC-SHA-256")
+"""These authenticate, and hide nothing."""
 
 
 def run(pair: Pair, path: Path, record: Record, kind: str, name: str) -> list[Frame]:
@@ -224,9 +307,12 @@ def run(pair: Pair, path: Path, record: Record, kind: str, name: str) -> list[Fr
     assert {marker in frame.data for frame in frames} == {path.visible}
     if path.wire in (UDP, TCP):
         assert {frame.ports for frame in frames} == {(ENCAP_PORT, ENCAP_PORT)}
-    counted = [[sa.packets(host, state) for host in pair.hosts] for state in installed]
-    assert counted == [[1, 1]] * len(installed)
-    record(kind, name, f"{len(installed)} SAs, packets sent/received {counted[0][0]}/{counted[0][1]}")
+    used = [each.used() for each in installed]
+    assert [(sent.packets, received.packets) for sent, received in used] == [(1, 1)] * len(installed)
+    assert all(sent.bytes == received.bytes > 0 for sent, received in used)
+    for each, (sent, received) in zip(installed, used, strict=True):
+        counted = f"packets {sent.packets}/{received.packets}, bytes {sent.bytes}/{received.bytes}"
+        record(kind, name, f"{each.sending.protocol.name} {each.sending.spi:#x}: sent/received {counted}")
     return carriers
 
 
@@ -251,8 +337,8 @@ def test_path(pair: Pair, record: Record, name: str) -> None:
 
 @pytest.mark.parametrize("name", KEYS)
 def test_algorithms(pair: Pair, record: Record, name: str) -> None:
-    visible = name in ("AES-GMAC", "NULL, HMAC-SHA-256")  # these authenticate, and hide nothing
-    run(pair, Path(inner=6, esp=KEYS[name], visible=visible), record, "algorithms", name)
+    path = Path(inner=6, esp=KEYS[name], visible=name in PLAIN, **DIRECTED)
+    run(pair, path, record, "algorithms", name)
 
 
 def assert_ah_icv(frame: Frame) -> None:
@@ -267,4 +353,53 @@ def assert_ah_icv(frame: Frame) -> None:
     assert packet[start + 1] == 6  # the header's length in 32-bit words, minus 2; there are 4 bytes of padding
     icv = bytes(packet[start + 12 : start + 28])
     packet[start + 12 : start + 28] = bytes(16)
-    assert icv == hmac.digest(bytes.fromhex(HMAC["authentication"][1]), packet, "sha256")[:16]
+    assert icv == hmac.digest(HMAC_KEY, packet, "sha256")[:16]
+
+
+def test_ipcomp_leaves_alone_what_is_short(pair: Pair) -> None:
+    """Then no state is used at all: the receiver's template says so (level use)."""
+    path = PATHS["IPComp transport, IPv4"]
+    installed = secure(pair, path)
+    near, far = path.ends(pair.left)[0], path.ends(pair.right)[0]
+    template = Template(protocol="comp", mode="transport", reqid=1, family="inet", level="use")
+    pair.right.session.spd.update(Policy(Selector(near, far), direction="in", templates=[template]))
+    sender, receiver = pair.left.bound(near), pair.right.bound(far)
+    sender.sendto(b"short", (far, PORT))
+    assert receiver.recv(100) == b"short"
+    assert [(frame.protocol, b"short" in frame.data) for frame in pair.frames()] == [(UDP, True)]
+    assert installed[0].used()[1].packets == 0
+
+
+def test_a_gateway_forwards_what_a_policy_lets_through(pair: Pair) -> None:
+    path = PATHS["ESP tunnel, IPv4 in IPv4"]
+    with network_namespace() as namespace:
+        ends = pair.left.address.inner4, "10.3.0.2"
+        right = pair.right
+        right.ip(
+            f"link add site type veth peer name wire netns /proc/{os.getpid()}/fd/{namespace}",
+            "addr add 10.3.0.1/24 dev site",
+            "link set site up",
+        )
+        site = replace(right, name="site", namespace=namespace)
+        site.ip("link set wire up", f"addr add {ends[1]}/24 dev wire")
+        until(lambda: "state UP" in right.run("ip", "link", "show", "site"), "the gateway's interface")
+        right.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        pair.left.ip(f"route add {ends[1]}/32 via {right.address.outer4} dev wire src {ends[0]}")
+        state = states(path, pair.left, right)[0]
+        state.sender.session.sad.add(state.sending)
+        state.receiver.session.sad.add(state.receiving)
+        template = Template(
+            pair.left.address.outer4, right.address.outer4, protocol="esp", mode="tunnel", reqid=state.sending.reqid
+        )
+        pair.left.session.spd.add(Policy(Selector(*ends), direction="out", templates=[template]))
+        sender, receiver = pair.left.bound(ends[0]), site.bound(ends[1])
+
+        def without_policy() -> int:
+            return int(re.findall(r"XfrmInNoPols\s+(\d+)", right.run("cat", "/proc/net/xfrm_stat"))[0])
+
+        sender.sendto(b"not yet", (ends[1], PORT))
+        until(lambda: without_policy() == 1, "the gateway to drop the packet")
+        right.session.spd.add(Policy(Selector(*ends), direction="fwd", templates=[template]))
+        sender.sendto(b"now", (ends[1], PORT))
+        assert receiver.recv(100) == b"now"
+        assert [used.packets for used in state.used()] == [2, 2]
