@@ -7,7 +7,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,6 +22,8 @@ from xfrm_ext import (
     Event,
     Group,
     IpTfs,
+    KernelError,
+    KmAddress,
     LifetimeConfig,
     Mapping,
     Message,
@@ -32,6 +34,7 @@ from xfrm_ext import (
     ReplayState,
     Report,
     Selector,
+    Session,
     State,
     StateExpired,
     StateMigration,
@@ -195,46 +198,66 @@ def test_a_packet_without_its_mobile_ipv6_policy_is_reported(pair: Pair, record:
     record("event", "REPORT", "home address option without a policy")
 
 
-def test_migrate(pair: Pair, record: Record) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_migrate(pair: Pair, record: Record, version: int) -> None:
     """The left host moves to another address; both hosts move policies and states, and packets go on."""
     installed = secure(pair, TUNNEL)
     ends = (pair.left.address.inner4, pair.right.address.inner4)
     exchange(pair, ends)
-    old, new, far = pair.left.address.outer4, "192.0.2.11", pair.right.address.outer4
-    pair.left.ip(f"addr add {new}/24 dev wire")
-    pair.right.ip(f"neigh add {new} lladdr 02:00:00:00:00:01 dev wire nud permanent")
+    old = (pair.left.address.outer4, pair.right.address.outer4)
+    new = ("192.0.2.11" if version == 4 else "2001:db8::11", pair.right.address.outer(version))
+    pair.left.ip(f"addr add {new[0]}/{24 if version == 4 else '64 nodad'} dev wire")
+    pair.right.ip(f"neigh add {new[0]} lladdr 02:00:00:00:00:01 dev wire nud permanent")
     ear = Ear(pair.right, Group.MIGRATE)
-    there = Move(old, far, new, far, reqid=1)
-    back = Move(far, old, far, new, reqid=1)
+    there, back = Move(*old, *new, reqid=1), Move(*old[::-1], *new[::-1], reqid=1)
+    managers = KmAddress(*new)
     for host, directions in ((pair.left, ("out", "in")), (pair.right, ("in", "out"))):
-        host.session.migrate(Migration(Selector(*ends), directions[0], there))
+        host.session.migrate(Migration(Selector(*ends), directions[0], there, key_managers=managers))
         host.session.migrate(Migration(Selector(*ends[::-1]), directions[1], back))
-    assert [ear.body(Migration).moves for _ in range(2)] == [(there,), (back,)]
+    told = [ear.body(Migration) for _ in range(2)]
+    assert [(each.moves, each.key_managers) for each in told] == [((there,), managers), ((back,), None)]
     _, frames = exchange(pair, ends)
-    assert [frame.addresses for frame in frames] == [(new, far), (far, new)]
+    assert [frame.addresses for frame in frames] == [new, new[::-1]]
     for host in pair.hosts:
         moved = {state.spi: state for state in host.session.sad.dump()}
-        assert (moved[installed[0].sending.spi].source, moved[installed[1].sending.spi].destination) == (new, new)
+        assert (moved[installed[0].sending.spi].source, moved[installed[1].sending.spi].destination) == (
+            new[0],
+        ) * 2
         assert {state.current.packets for state in moved.values()} == {2}
         assert {state.aead for state in moved.values()} == {installed[0].sending.aead}
-    record("event", "MIGRATE", "2 packets each way, the second to and from the new address")
+    record("event", f"MIGRATE, to IPv{version}", "2 packets each way, the second to and from the new address")
 
 
-def test_migrate_state(pair: Pair, record: Record) -> None:
-    session, ear, new = pair.left.session, Ear(pair.left, Group.MIGRATE), ("192.0.2.66", "192.0.2.77")
+MOVES: dict[str, dict[str, Any]] = {
+    "reqid": {"reqid": 9},
+    "selector": {"selector": Selector("10.1.0.0/16", "10.2.0.0/16")},
+    "behind a NAT": {"encapsulation": Encapsulation("espinudp", 4501, 4502)},
+}
+
+
+@pytest.mark.parametrize("ends", [("192.0.2.66", "192.0.2.77"), ("2001:db8::66", "2001:db8::77")], ids=["4", "6"])
+@pytest.mark.parametrize("name", MOVES)
+def test_migrate_state(pair: Pair, record: Record, name: str, ends: tuple[str, str]) -> None:
+    session, ear = pair.left.session, Ear(pair.left, Group.MIGRATE)
     session.sad.add(esp())
-    session.migrate(StateMigration(esp().id, *new, reqid=9))
+    session.migrate(StateMigration(esp().id, *ends, **MOVES[name]))
     told = ear.body(StateMigration)
-    assert (told.id.spi, told.new_source, told.new_destination, told.reqid) == (
-        0x1000,
-        "192.0.2.66",
-        "192.0.2.77",
-        9,
-    )
+    assert (told.id, told.new_source, told.new_destination) == (replace(esp().id, source=None), *ends)
     [state] = session.sad.dump()
-    assert (state.source, state.destination, state.reqid) == (*new, 9)
-    assert state.aead == esp().aead
-    record("event", "MIGRATE_STATE", "one state moved")
+    assert (state.source, state.destination, state.aead) == (*ends, esp().aead)
+    for field, value in MOVES[name].items():
+        assert (getattr(told, field), getattr(state, field)) == (value, value)
+    record("event", f"MIGRATE_STATE, {name}", f"to {ends[1]}")
+
+
+def test_migrate_state_does_not_take_everything(session: Session) -> None:
+    with pytest.raises(NotFound):
+        session.migrate(StateMigration(esp().id, *ENDS))
+    session.sad.add(esp())
+    with pytest.raises(KernelError, match="Unsupported attribute in XFRM_MSG_MIGRATE_STATE") as caught:
+        session.migrate(StateMigration(esp().id, "192.0.2.66", "192.0.2.77", if_id=43))
+    assert caught.value.attribute == "XFRMA_IF_ID"
+    assert session.sad.get(esp()).source == ENDS[0]
 
 
 def test_sequence_numbers_asked_for_and_set(pair: Pair, record: Record) -> None:
