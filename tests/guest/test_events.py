@@ -349,6 +349,8 @@ def test_refused_packets_are_counted(pair: Pair, record: Record) -> None:
     until(lambda: sad.get(installed.receiving).statistics.replay_window == 1, "the old packet to be refused")
     found = sad.get(installed.receiving)
     assert found.current.packets == 41
+    counted = {"XfrmInStateSeqError": 2, "XfrmInStateProtoError": 1}
+    assert pair.right.session.statistics().nonzero == counted
     line.pass_one(b"last")  # and nothing else arrived in between
     record("refused", "replayed, forged, too old", f"1 each; {found.current.packets} packets passed")
 

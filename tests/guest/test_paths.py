@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 import socket
 import struct
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from guest.conftest import Record
-from guest.network import AH, COMP, ESP, PORT, TCP, UDP, Frame, Host, Pair, until
+from guest.network import AH, COMP, DEADLINE, ESP, PORT, TCP, UDP, Frame, Host, Pair, until
 from xfrm_ext import (
     AeadAlgorithm,
     Algorithm,
@@ -30,12 +29,9 @@ from xfrm_ext import (
     State,
     Template,
 )
-from xfrm_ext.codec import native
+from xfrm_ext.sockets import set_encapsulation, set_policy
 from xfrm_ext.testing import network_namespace
 
-UDP_ENCAP, UDP_ENCAP_ESPINUDP = 100, 2
-TCP_ULP = 31
-IP_XFRM_POLICY = 17
 ENCAP_PORT = 4500
 INTERFACE = 42
 
@@ -169,14 +165,15 @@ def exchange(pair: Pair, addresses: tuple[str, str]) -> tuple[bytes, list[Frame]
 
 
 def udp_sockets(pair: Pair, port: int = ENCAP_PORT) -> None:
-    """What an IKE daemon has: sockets that take ESP, and that no policy applies to."""
+    """What a key manager has: sockets that take ESP, and that no policy applies to."""
     for host in pair.hosts:
-        made = host.bound(host.address.outer4, port), host.bound(host.address.outer6, port)
-        for each in made:
-            each.setsockopt(socket.IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP)
-        for direction in ("in", "out"):
-            bypass = bytes(native.encode(Policy(direction=direction)))[16 : 16 + 168]
-            made[0].setsockopt(socket.IPPROTO_IP, IP_XFRM_POLICY, bypass)
+        for address in (host.address.outer4, host.address.outer6):
+            made = host.bound(address, port)
+            set_encapsulation(made, "espinudp")
+            for direction in ("in", "out"):
+                set_policy(
+                    made, Policy(Selector(family="inet6" if ":" in address else "inet"), direction=direction)
+                )
 
 
 def tcp_connection(version: int) -> Callable[[Pair], None]:
@@ -189,19 +186,18 @@ def tcp_connection(version: int) -> Callable[[Pair], None]:
         accepted = pair.right.closing.enter_context(server.accept()[0])
         server.close()
         client.send(b"IKETCP")  # RFC 8229, section 4
-        accepted.settimeout(10)
+        accepted.settimeout(DEADLINE)
         assert accepted.recv(6) == b"IKETCP"
         for end in (client, accepted):
-            end.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"espintcp")
+            set_encapsulation(end, "espintcp")
 
     return prepare
 
 
 def interfaces(pair: Pair) -> None:
     for near, far in (pair.hosts, pair.hosts[::-1]):
+        near.session.links.add("secure", INTERFACE, device="wire", up=True)
         near.ip(
-            f"link add secure type xfrm dev wire if_id {INTERFACE}",
-            "link set secure up",
             f"route replace {far.address.inner4}/32 dev secure src {near.address.inner4}",
             f"route replace {far.address.inner6}/128 dev secure src {near.address.inner6}",
         )
@@ -394,11 +390,8 @@ def test_a_gateway_forwards_what_a_policy_lets_through(pair: Pair) -> None:
         pair.left.session.spd.add(Policy(Selector(*ends), direction="out", templates=[template]))
         sender, receiver = pair.left.bound(ends[0]), site.bound(ends[1])
 
-        def without_policy() -> int:
-            return int(re.findall(r"XfrmInNoPols\s+(\d+)", right.run("cat", "/proc/net/xfrm_stat"))[0])
-
         sender.sendto(b"not yet", (ends[1], PORT))
-        until(lambda: without_policy() == 1, "the gateway to drop the packet")
+        until(lambda: right.session.statistics()["XfrmInNoPols"] == 1, "the gateway to drop the packet")
         right.session.spd.add(Policy(Selector(*ends), direction="fwd", templates=[template]))
         sender.sendto(b"now", (ends[1], PORT))
         assert receiver.recv(100) == b"now"
