@@ -151,13 +151,17 @@ def test_acquire_and_its_answer(pair: Pair, record: Record) -> None:
     assert acquire.reqid == 1
     [larval] = pair.left.session.sad.dump()
     assert (larval.spi, larval.sequence) == (0, acquire.sequence)
-    for each in installed:
-        sequence = acquire.sequence if each.sender is pair.left else 0
-        each.sender.session.sad.add(replace(each.sending, sequence=sequence))
-        each.receiver.session.sad.add(each.receiving)
-    assert {state.spi for state in pair.left.session.sad.dump()} == {each.sending.spi for each in installed}
+    inward = pair.right.session.sad.allocate_spi(
+        acquire.source, acquire.destination, mode="tunnel", reqid=acquire.reqid
+    )
+    agreed = replace(installed[0].sending, spi=inward.spi)
+    pair.right.session.sad.update(agreed)
+    pair.left.session.sad.add(replace(agreed, sequence=acquire.sequence))
+    assert [state.spi for state in pair.left.session.sad.dump()] == [inward.spi]
     line.pass_one()
-    record("event", "ACQUIRE", f"answered, then {installed[0].used()[0].packets} packet")
+    counted = [host.session.sad.get(agreed).current.packets for host in pair.hosts]
+    assert counted == [1, 1]
+    record("event", "ACQUIRE", f"answered, then packets sent/received {counted[0]}/{counted[1]}")
 
 
 def test_the_port_of_a_peer_behind_a_nat_changes(pair: Pair, record: Record) -> None:
