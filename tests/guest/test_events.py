@@ -39,25 +39,21 @@ from xfrm_ext import (
     StateExpired,
     StateMigration,
 )
-from xfrm_ext.codec import native
-from xfrm_ext.rtnl import messages, open_byproto
 
 TUNNEL = PATHS["ESP tunnel, IPv4 in IPv4"]
 _Body = TypeVar("_Body")
 
 
 class Ear:
-    """Listens to groups of a host's events, with a deadline."""
+    """A subscription to groups of a host's events, with a deadline."""
 
     def __init__(self, host: Host, *groups: Group) -> None:
-        mask = sum(1 << (group - 1) for group in groups)
-        self._handle = host.closing.enter_context(open_byproto(mask, netns=host.namespace))
-        self._waiting: list[bytes] = []
+        self._subscription = host.closing.enter_context(host.session.subscribe(*groups))
 
     def event(self) -> Event:
-        if not self._waiting:
-            self._waiting += messages(self._handle.listen(timeout=DEADLINE))
-        return native.decode_event(self._waiting.pop(0))
+        event = self._subscription.get(timeout=DEADLINE)
+        assert isinstance(event, Event)
+        return event
 
     def body(self, kind: type[_Body]) -> _Body:
         body = self.event().body
