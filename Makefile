@@ -18,7 +18,7 @@ BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*) xfrm_
 
 # Two installs into one virtual environment must not run at once.
 .NOTPARALLEL:
-.PHONY: help demo test test-pure test-sanitize bench lint wheels clean
+.PHONY: help demo test test-pure test-guest test-sanitize bench lint wheels clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list.
@@ -37,6 +37,9 @@ test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
 # Without the tests of what is C in either run (sockets, batch files' bulk, the C itself) and of both codecs at once.
 test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with the codec in Python.
 	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py) $(ARGS)
+
+test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
+	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
 
 test-sanitize: ## Run the tests with the extension under AddressSanitizer and UBSan.
 	@# A copy of the tree with a virtual environment of its own: the objects of a build with

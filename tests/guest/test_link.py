@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 
 import pytest
 
 from xfrm_ext import AlreadyExists, KernelError, NotFound, Session, XfrmInterface
 from xfrm_ext.testing import inside, network_namespace
-
-if os.environ.get("XFRM_EXT_IN_GUEST") != "1":
-    pytest.skip("only in the guest", allow_module_level=True)
 
 
 def ip(namespace: int, *arguments: str) -> str:

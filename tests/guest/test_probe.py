@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import subprocess
 
 import pytest
+from test_probe import DUMP_STATES, everything, unchanged
 
 from xfrm_ext import Features, Group, Message, Policy, Selector, Session, Template
 from xfrm_ext.rtnl import messages, open_byproto
 from xfrm_ext.testing import inside
-
-if os.environ.get("XFRM_EXT_IN_GUEST") != "1":
-    pytest.skip("only in the guest", allow_module_level=True)
-
-from test_probe import DUMP_STATES, everything, unchanged
 
 
 def test_all_of_it_is_there(session: Session) -> None:
