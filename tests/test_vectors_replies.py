@@ -11,7 +11,6 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -30,18 +29,16 @@ from vectors import (
     records,
     take_apart,
 )
+from vectors.text import policy_text
 
 from xfrm_ext import (
-    INFINITE,
     Attribute,
     Mark,
     Message,
     Policy,
     ProtocolError,
     Request,
-    Selector,
     SpdInfo,
-    Template,
 )
 from xfrm_ext.codec import select
 
@@ -62,136 +59,6 @@ def policy_of(message: bytes) -> Policy:
     value = decode(message)
     assert isinstance(value, Policy)
     return value
-
-
-# --- the text that ip prints for a policy -----------------------------------------------------------------
-
-PROTOCOLS = {
-    1: "icmp",
-    6: "tcp",
-    17: "udp",
-    33: "dccp",
-    47: "gre",
-    50: "esp",
-    51: "ah",
-    58: "ipv6-icmp",
-    89: "ospf",
-    132: "sctp",
-    135: "mobility-header",
-}
-TEMPLATE_PROTOCOLS = {50: "esp", 51: "ah", 108: "comp", 43: "route2", 60: "hao", 255: "ipsec-any"}
-MODES = ("transport", "tunnel", "ro", "in_trigger", "beet")
-SHARES = ("any", "session", "user", "unique")
-INTERFACES = {1: "lo"}
-
-
-def selector_text(selector: Selector, statistics: bool) -> str:
-    text = f"src {selector.source} dst {selector.destination} "
-    protocol = selector.protocol
-    if protocol:
-        text += f"proto {PROTOCOLS.get(protocol, protocol)} "
-    if protocol == 47:
-        if selector.source_port_mask and selector.destination_port_mask:
-            text += f"key {selector.source_port << 16 | selector.destination_port} "
-    else:
-        source, destination = ("type", "code") if protocol in (1, 58, 135) else ("sport", "dport")
-        if selector.source_port_mask:
-            text += f"{source} {selector.source_port} "
-        if selector.destination_port_mask and protocol != 135:
-            text += f"{destination} {selector.destination_port} "
-        elif selector.destination_port_mask and statistics:
-            # The mobility header has no code: shown as the two bytes are in memory.
-            text += f"(dport) {struct.unpack('<H', struct.pack('>H', selector.destination_port))[0]:#06x} "
-    if selector.interface:
-        text += f"dev {INTERFACES.get(selector.interface, f'if{selector.interface}')} "
-    return f"{text}uid {selector.user}" if statistics else text
-
-
-def flags_text(bits: int) -> str:
-    names = [name for bit, name in ((1, "localok"), (2, "icmp")) if bits & bit]
-    rest = bits & ~3
-    return " ".join([*names, f"{rest:x}"] if rest else names)
-
-
-def limit_text(limit: int) -> str:
-    return "(INF)" if limit == INFINITE else str(limit)
-
-
-def time_text(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S") if seconds else "-"
-
-
-def lifetime_lines(policy: Policy) -> list[str]:
-    lifetime, current = policy.lifetime, policy.current
-    lines = ["\tlifetime config:"]
-    for unit, soft, hard in (
-        ("bytes", lifetime.soft_byte_limit, lifetime.hard_byte_limit),
-        ("packets", lifetime.soft_packet_limit, lifetime.hard_packet_limit),
-    ):
-        lines.append(f"\t  limit: soft {limit_text(soft)}({unit}), hard {limit_text(hard)}({unit})")
-    for since, soft, hard in (
-        ("add", lifetime.soft_add_expires_seconds, lifetime.hard_add_expires_seconds),
-        ("use", lifetime.soft_use_expires_seconds, lifetime.hard_use_expires_seconds),
-    ):
-        lines.append(f"\t  expire {since}: soft {soft}(sec), hard {hard}(sec)")
-    lines.append("\tlifetime current:")
-    lines.append(f"\t  {current.bytes}(bytes), {current.packets}(packets)")
-    lines.append(f"\t  add {time_text(current.add_time)} use {time_text(current.use_time)}")
-    return lines
-
-
-def template_lines(template: Template, statistics: bool) -> list[str]:
-    protocol, mode, level = template.protocol, template.mode, template.level
-    text = f"\t\tproto {TEMPLATE_PROTOCOLS[protocol]} "
-    if template.spi or statistics:
-        text += f"spi {template.spi:#010x}" + (f"({template.spi}) " if statistics else " ")
-    text += f"reqid {template.reqid}" + (f"({template.reqid:#010x}) " if statistics else " ")
-    lines = [f"\ttmpl src {template.source} dst {template.destination}", f"{text}mode {MODES[mode]}"]
-    if level or statistics:
-        shown = {0: "required", 1: "use"}.get(level, str(int(level)))
-        lines.append(f"\t\tlevel {shown} " + (f"share {SHARES[template.share]} " if statistics else ""))
-    if statistics:
-        masks = (template.ealgos, template.aalgos, template.calgos)
-        lines.append("\t\tenc-mask {:08x} auth-mask {:08x} comp-mask {:08x}".format(*masks))
-    return lines
-
-
-def policy_text(policy: Policy, has_type: bool, statistics: bool) -> str:
-    """What `ip` prints for a policy; `has_type`: for a message with the attribute for its type."""
-    lines = [selector_text(policy.selector, statistics)]
-    if policy.security_context is not None:
-        lines.append(f"\tsecurity context {policy.security_context.context} ")
-    direction, action = int(policy.direction), int(policy.action)
-    if direction < 3:
-        text = f"\tdir {('in', 'out', 'fwd')[direction]} "
-    else:
-        text = f"\tsocket {('in', 'out')[direction - 3] if direction < 5 else direction - 3} "
-    if action or statistics:
-        text += f"action {('allow', 'block')[action] if action < 2 else action} "
-    if statistics:
-        text += f"index {policy.index} "
-    text += f"priority {policy.priority} "
-    if has_type:
-        text += f"ptype {('main', 'sub')[policy.policy_type]} "
-    if statistics:
-        text += f"share {SHARES[policy.share]} flag {flags_text(policy.flags)} (0x{policy.flags:08b})"
-    elif policy.flags:
-        text += f"flag {flags_text(policy.flags)}"
-    lines.append(text)
-    if statistics:
-        lines += lifetime_lines(policy)
-    if policy.mark is not None:
-        lines.append(f"\tmark {policy.mark.value:#x}/{policy.mark.mask:#x} ")
-    for template in policy.templates:
-        lines += template_lines(template, statistics)
-    if any(odd.type == TMPL for odd in policy.attributes):
-        lines.append('\t(ERROR "tmpl" truncated)')
-    if policy.offload is not None:
-        assert policy.offload.flags == 4
-        lines.append(f"\tcrypto offload parameters: dev {INTERFACES[policy.offload.interface]} mode packet")
-    if policy.if_id is not None:
-        lines.append(f"\tif_id {policy.if_id:#x}" if policy.if_id else "\tif_id 0")
-    return "\n".join(lines) + "\n"
 
 
 # --- replies ----------------------------------------------------------------------------------------------

@@ -8,18 +8,16 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vectors import MARK, POLICY_TYPE, TMPL, Parts, messages, records, take_apart
+from vectors import MARK, POLICY_TYPE, TMPL, Difference, Parts, messages, recorded, records, take_apart
+from vectors.argv import LIMITS, SELECTOR_WORDS, interface, mark, number, selector
 
 from xfrm_ext import (
     BatchFileError,
     LifetimeConfig,
-    Mark,
     Message,
     Offload,
     Policy,
@@ -40,15 +38,6 @@ REQUESTS = records("requests")
 REFUSED = records("refused")
 
 # --- the differences --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What this package does in another way than `ip`."""
-
-    reason: str
-    change: Callable[[Parts], Parts]
-    """Makes the message of this package out of that of `ip`."""
 
 
 def _mask_mark(parts: Parts) -> Parts:
@@ -183,14 +172,6 @@ NO_LINE = {
 """Commands that are no lines of a batch file, here, and why."""
 
 
-def recorded(record: dict[str, Any]) -> list[bytes]:
-    """The datagrams that `ip` sent, with zeros for the bytes that don't matter."""
-    datagrams = [bytearray.fromhex(sent) for sent in record["sent"]]
-    for number, offset, size in record["dont_care"]:
-        datagrams[number][offset : offset + size] = bytes(size)
-    return [bytes(datagram) for datagram in datagrams]
-
-
 def expected(record: dict[str, Any], way: str, message: bytes) -> bytes:
     """What this package makes of a message of `ip`."""
     parts = take_apart(message)
@@ -308,33 +289,14 @@ def test_decoded(record: dict[str, Any]) -> None:
 
 # --- built from objects -----------------------------------------------------------------------------------
 
-LIMITS = {
-    "time-soft": "soft_add_expires_seconds",
-    "time-hard": "hard_add_expires_seconds",
-    "time-use-soft": "soft_use_expires_seconds",
-    "time-use-hard": "hard_use_expires_seconds",
-    "byte-soft": "soft_byte_limit",
-    "byte-hard": "hard_byte_limit",
-    "packet-soft": "soft_packet_limit",
-    "packet-hard": "hard_packet_limit",
-}
 FLAGS = {"localok", "icmp"}
 TEMPLATE_WORDS = {"src", "dst", "proto", "spi", "reqid", "mode", "level"}
-SELECTOR_WORDS = {"src", "dst", "dev", "proto", "sport", "dport", "type", "code", "key"}
 MESSAGES = {
     "add": Message.NEWPOLICY,
     "update": Message.UPDPOLICY,
     "get": Message.GETPOLICY,
     "delete": Message.DELPOLICY,
 }
-
-
-def number(text: str) -> int:
-    return int(text, 0)
-
-
-def interface(name: str) -> int:
-    return {"lo": 1, "none": 0}[name]
 
 
 def template(words: deque[str]) -> Template:
@@ -350,25 +312,6 @@ def template(words: deque[str]) -> Template:
         reqid=number(values.pop("reqid", "0")),
         **values,
     )
-
-
-def selector(values: dict[str, str], family: str | None) -> Selector:
-    fields: dict[str, Any] = {}
-    if "proto" in values:
-        name = values["proto"]
-        fields["protocol"] = int(name) if name.isdigit() else name
-    for word, field in (("sport", "source_port"), ("dport", "destination_port")):
-        if word in values:
-            fields[field] = number(values[word])
-    for word, field in (("type", "icmp_type"), ("code", "icmp_code")):
-        if word in values:
-            fields[field] = number(values[word])
-    if "key" in values:
-        key = values["key"]
-        fields["gre_key"] = int(IPv4Address(key)) if "." in key else number(key)
-    if "dev" in values:
-        fields["interface"] = interface(values["dev"])
-    return Selector(values.get("src"), values.get("dst"), family=family, strict=False, **fields)
 
 
 def built(record: dict[str, Any]) -> Request:
@@ -390,11 +333,7 @@ def built(record: dict[str, Any]) -> Request:
         if word == "limit":
             limits[LIMITS[value]] = number(words.popleft())
         elif word == "mark":
-            mask = 0xFFFFFFFF
-            if words and words[0] == "mask":
-                words.popleft()
-                mask = number(words.popleft())
-            fields["mark"] = Mark(number(value), mask)
+            fields["mark"] = mark(value, words)
         elif word == "flag":
             flags = [value]
             while words and words[0] in FLAGS:
