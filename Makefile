@@ -18,7 +18,7 @@ BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*) xfrm_
 
 # Two installs into one virtual environment must not run at once.
 .NOTPARALLEL:
-.PHONY: help demo test test-sanitize bench lint wheels clean
+.PHONY: help demo test test-pure test-sanitize bench lint wheels clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list.
@@ -33,6 +33,10 @@ demo: $(VENV)/.installed-demo ## Load 100,000 real policies into a private kerne
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
 	$(IN_VENV) -m pytest $(ARGS)
+
+# Without the tests of what is C in either run (sockets, batch files' bulk, the C itself) and of both codecs at once.
+test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with the codec in Python.
+	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py) $(ARGS)
 
 test-sanitize: ## Run the tests with the extension under AddressSanitizer and UBSan.
 	@# A copy of the tree with a virtual environment of its own: the objects of a build with

@@ -6,6 +6,7 @@ A wheel without the extension, or a source distribution without a header, is bui
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -37,21 +38,26 @@ def check_contents(wheel: Path, source: Path) -> None:
         fail(f"{source.name} lacks {sorted(missing)}")
 
 
-def check_install(package: Path) -> None:
+def check_install(package: Path, codec: str = "native") -> None:
     """Installs a wheel, or builds and installs a source distribution, away from the checkout, and uses it."""
+    environment = {key: value for key, value in os.environ.items() if key != "XFRM_EXT_CODEC"}
+    if codec == "pure":
+        environment["XFRM_EXT_NO_NATIVE"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = f"{folder}/bin/python"
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", package], check=True)
-        program = "import xfrm_ext as x; print(len(x.codec.native.encode(x.Policy(direction='in'))))"
+        command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", package]
+        subprocess.run(command, check=True, env=environment)
+        program = "import xfrm_ext as x; print(x.wire.NAME, len(x.codec.select().encode(x.Policy(direction='in'))))"
         out = subprocess.run(
-            [python, "-c", f"import xfrm_ext.codec.native; {program}"],
+            [python, "-c", program],
             check=True,
             cwd=folder,
+            env=environment,
             capture_output=True,
             text=True,
         )
-        if out.stdout != "184\n":
+        if out.stdout != f"{codec} 184\n":
             fail(f"{package.name} is installed, but does not work: {out.stdout}{out.stderr}")
 
 
@@ -61,9 +67,9 @@ def main() -> None:
     if len(wheels) != 1 or len(sources) != 1:
         fail(f"{folder} should hold one wheel and one source distribution")
     check_contents(wheels[0], sources[0])
-    for package in (wheels[0], sources[0]):
-        check_install(package.resolve())
-        print(f"{package.name}: complete, installs, works")
+    for package, codec in ((wheels[0], "native"), (sources[0], "native"), (sources[0], "pure")):
+        check_install(package.resolve(), codec)
+        print(f"{package.name}: complete, installs, works ({codec})")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 import xfrm_ext
 from xfrm_ext import BatchFileError, Session, ValidationError
-from xfrm_ext.codec import native
+from xfrm_ext.codec import select
 from xfrm_ext.testing import FakeTransport
 
 VALUES = [
@@ -469,7 +469,7 @@ def test_value(expression: str, message: str) -> None:
         **vars(xfrm_ext),
         "session": Session(transport=transport),
         "transport": transport,
-        "encode": native.encode,
+        "encode": select().encode,
         "ipaddress": ipaddress,
     }
     with pytest.raises(ValidationError) as caught:

@@ -32,8 +32,11 @@ from xfrm_ext import (
     batchfile,
     wire,
 )
-from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.codec import select
 from xfrm_ext.rtnl import messages
+
+CODEC = select()
+encode, decode = CODEC.encode, CODEC.decode
 
 
 def fields_of(value: Any) -> dict[str, Any]:

@@ -28,9 +28,12 @@ from xfrm_ext import (
     Template,
     ValidationError,
 )
-from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.codec import select
 from xfrm_ext.rtnl import BatchOutcome, Handle, open_byproto
 from xfrm_ext.testing import Answer, FakeTransport, Refusal
+
+CODEC = select()
+encode, decode = CODEC.encode, CODEC.decode
 
 INFO = struct.pack("=IHHII", 48, 0x24, 0, 1, 1) + struct.pack("=I", 0) + struct.pack("=HH6I", 28, 1, *[0] * 6)
 

@@ -55,7 +55,10 @@ from xfrm_ext import (
     errors,
     wire,
 )
-from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.codec import select
+
+CODEC = select()
+encode, decode = CODEC.encode, CODEC.decode
 
 PACKAGE = Path(xfrm_ext.__file__).parent
 

@@ -43,7 +43,10 @@ from xfrm_ext import (
     SpdInfo,
     Template,
 )
-from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.codec import select
+
+CODEC = select()
+encode, decode = CODEC.encode, CODEC.decode
 
 REPLIES = records("replies")
 COUNTS = records("counts")

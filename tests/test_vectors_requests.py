@@ -31,7 +31,10 @@ from xfrm_ext import (
     ValidationError,
 )
 from xfrm_ext.batchfile import BatchFile, Block
-from xfrm_ext.codec.native import decode, encode
+from xfrm_ext.codec import select
+
+CODEC = select()
+encode, decode = CODEC.encode, CODEC.decode
 
 REQUESTS = records("requests")
 REFUSED = records("refused")

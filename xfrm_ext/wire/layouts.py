@@ -78,21 +78,22 @@ class Layout:
 
 _POLICY_ID = Layout("selector:56s index:I direction:B 3x")  # struct xfrm_userpolicy_id
 _POLICY = Layout("policy:168s")
-_STATE = Layout(  # struct xfrm_usersa_info
+STATE = Layout(  # struct xfrm_usersa_info
     "selector:56s destination:16s spi:>I protocol:B 3x source:16s lifetime:64s current:32s"
     " replay_window_errors:I replay_errors:I integrity_errors:I sequence:I reqid:I family:H"
     " mode:B replay_window:B flags:B 7x"
 )
-_STATE_ID = "destination:16s spi:>I family:H protocol:B x"  # struct xfrm_usersa_id
+_STATE_ID = "destination:16s spi:>I family:H protocol:B x"
+STATE_ID = Layout(_STATE_ID)  # struct xfrm_usersa_id
 _ASYNC_EVENT = Layout(f"{_STATE_ID} source:16s flags:I reqid:I")  # struct xfrm_aevent_id
 _INFO = Layout("flags:I")
 _DEFAULT = Layout("input:B forward:B output:B")  # struct xfrm_userpolicy_default
 
 MESSAGES: Final[Mapping[int, Layout | None]] = {
-    uapi.XFRM_MSG_NEWSA: _STATE,
-    uapi.XFRM_MSG_UPDSA: _STATE,
-    uapi.XFRM_MSG_DELSA: Layout(_STATE_ID),
-    uapi.XFRM_MSG_GETSA: Layout(_STATE_ID),
+    uapi.XFRM_MSG_NEWSA: STATE,
+    uapi.XFRM_MSG_UPDSA: STATE,
+    uapi.XFRM_MSG_DELSA: STATE_ID,
+    uapi.XFRM_MSG_GETSA: STATE_ID,
     uapi.XFRM_MSG_ALLOCSPI: Layout("state:224s spi_min:I spi_max:I"),  # struct xfrm_userspi_info
     uapi.XFRM_MSG_EXPIRE: Layout("state:224s hard:B 7x"),
     uapi.XFRM_MSG_FLUSHSA: Layout("protocol:B"),

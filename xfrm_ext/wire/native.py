@@ -12,7 +12,7 @@ from typing import Any
 
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.checks import shown
-from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.wire.item import Item
 from xfrm_ext.wire.layouts import HEADER, aligned
 from xfrm_ext.wire.shared import (
@@ -37,7 +37,9 @@ from xfrm_ext.wire.shared import (
     message_types,
     other_family,
     policy_dump_request,
+    refused,
     too_long,
+    unreadable,
 )
 
 __all__ = [
@@ -540,9 +542,7 @@ def pack(
     out = _wiped_array(_BYTES, capacity)
     length = lib.body_pack(out, capacity, message, flags, fixed, size, native, len(items))
     if not 0 < length <= LONGEST:
-        raise ValidationError(
-            "message", None, f"is of more than {LONGEST} bytes, or has an attribute of another size"
-        )
+        raise refused()
     return _buffer(out, length)
 
 
@@ -556,7 +556,7 @@ def unpack(message: Any) -> tuple[int, int, dict[str, int | bytes] | None, list[
     data, length = ffi.from_buffer(_BYTES, message), len(message)
     begin = lib.body_begin(data, length)
     if begin < 0:
-        raise ProtocolError("a message is of no known type, or has lengths that do not fit")
+        raise unreadable()
     total, kind, flags, _, _ = header(message)
     if length > aligned(total):
         raise bad_lengths(A_MESSAGE)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import Family, uapi
-from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.wire.item import Item
 from xfrm_ext.wire.layouts import (
     ATTRIBUTE,
@@ -24,7 +24,10 @@ from xfrm_ext.wire.layouts import (
     MIGRATION,
     NLM_F_ACK,
     NLM_F_REQUEST,
+    STATE,
+    STATE_ID,
     TYPE_MASK,
+    Algorithm,
     Buffer,
     Layout,
     Payload,
@@ -54,7 +57,9 @@ from xfrm_ext.wire.shared import (
     message_types,
     other_family,
     policy_dump_request,
+    refused,
     too_long,
+    unreadable,
 )
 
 __all__ = [
@@ -665,13 +670,9 @@ class Memory(bytearray):
         self[:] = bytes(len(self))
 
 
-def memory(content: int | Buffer) -> Memory:
-    """Memory with a copy of some bytes, or of a size, zeroed."""
-    return Memory(content)
-
-
-def _refuse(rule: str) -> NoReturn:
-    raise ValidationError("message", None, rule)
+def memory(data: Any) -> Memory:
+    """A copy of bytes in memory that is wiped when it is freed: bytes-like, its repr shows nothing of it."""
+    return Memory(data)
 
 
 def _payload(item: Item, known: Mapping[int, Payload]) -> tuple[bytes, Buffer]:
@@ -680,7 +681,7 @@ def _payload(item: Item, known: Mapping[int, Payload]) -> tuple[bytes, Buffer]:
         return b"", item.data
     parts = known[item.type].pack(item.numbers, item.data, item.name) if item.type in known else None
     if parts is None:
-        _refuse(f"has an attribute of type {item.type} that its type does not allow")
+        raise refused()
     return parts
 
 
@@ -696,16 +697,17 @@ def pack(
     fixed = b""
     if fields is not None:
         if layout is None:
-            _refuse("has fields that its type does not have")
+            raise refused()
         fixed = fields if isinstance(fields, bytes) else layout.pack([fields[name] for name in layout.names])
     known = attributes_of(message)
     payloads = [(item.type, *_payload(item, known)) for item in items]
     sizes = [ATTRIBUTE.size + len(head) + len(rest) for _, head, rest in payloads]
-    if any(size > 0xFFFF for size in sizes):
-        _refuse("has an attribute of more than 65531 bytes")
     begin = HEADER.size + aligned(len(fixed))
+    total = begin + sum(map(aligned, sizes))
+    if total > LONGEST or max(sizes, default=0) > 0xFFFF:
+        raise refused()
     # All at once, and then only written into: a buffer that grows leaves copies of keys behind.
-    result = Memory(begin + sum(map(aligned, sizes)))
+    result = Memory(total)
     HEADER.pack_into(result, 0, len(result), message, flags, 0, 0)
     with memoryview(result) as view:
         view[HEADER.size : HEADER.size + len(fixed)] = fixed
@@ -724,24 +726,30 @@ def unpack(message: Buffer) -> tuple[int, int, dict[str, int | bytes] | None, li
     Raises ProtocolError for bytes that are no such message, or whose lengths do not fit.
     """
     view = memoryview(message)
-    size, kind, flags, _, _ = header(view)
+    size, kind, flags = HEADER.unpack_from(view)[:3] if len(view) >= HEADER.size else (0, 0, 0)
     if kind not in MESSAGES:
-        raise ProtocolError(f"messages of type {kind:#x} are not known here")
+        raise unreadable()
     layout = fixed_part(kind, flags)
     begin = HEADER.size + (layout.size if layout else 0)
-    if not begin <= size <= len(view) <= aligned(size):
+    if not begin <= size <= len(view):
+        raise unreadable()
+    if len(view) > aligned(size):
         raise bad_lengths(A_MESSAGE)
     fields = dict(zip(layout.names, layout.unpack(view, HEADER.size), strict=True)) if layout else None
     known = attributes_of(kind)
     items = []
     for raw_type, payload in _attributes(view[:size], aligned(begin), A_MESSAGE):
         number = raw_type & TYPE_MASK
-        parts = known[number].unpack(payload) if number in known else None
-        if parts is not None:
+        if number == uapi.XFRMA_PAD and known is ATTRIBUTES:
+            continue
+        form = known.get(number)
+        copy = memory if isinstance(form, Algorithm) else bytes  # keys, and what may be one
+        parts = form.unpack(payload) if form is not None else None
+        if parts is None:
+            items.append(Item(raw_type, None, copy(payload)))
+        else:
             numbers, data, name = parts
-            items.append(Item(number, numbers, memory(data) if name else data, name))
-        elif number != uapi.XFRMA_PAD or known is not ATTRIBUTES:
-            items.append(Item(raw_type, None, memory(payload)))
+            items.append(Item(number, numbers, copy(data), name))
     return kind, flags, fields, items
 
 
@@ -755,45 +763,62 @@ def migration_fields(data: bytes) -> dict[str, int | bytes]:
     return dict(zip(MIGRATION.names, MIGRATION.unpack(data), strict=True))
 
 
+# --- states ---------------------------------------------------------------------------------------------
+
+_STATE_BEGIN = HEADER.size + STATE.size  # where the attributes of their messages begin
+
+
+def _states(block: Buffer) -> Iterator[tuple[memoryview, dict[str, Any]]]:
+    """The NEWSA and UPDSA messages of a block, which must hold nothing else, each with its fields."""
+    for message in _messages(block, A_BLOCK):
+        kind = HEADER.unpack_from(message)[1]
+        if kind not in (uapi.XFRM_MSG_NEWSA, uapi.XFRM_MSG_UPDSA) or len(message) < _STATE_BEGIN:
+            raise bad_lengths(A_BLOCK)
+        yield message, dict(zip(STATE.names, STATE.unpack(message, HEADER.size), strict=True))
+
+
 def delete_state_messages(block: bytes | bytearray) -> bytearray:
     """The DELSA messages for a block of NEWSA messages."""
     result = bytearray()
-    for message in _messages(block, A_BLOCK):
-        kind, _, fields, items = unpack(message)
-        if kind not in (uapi.XFRM_MSG_NEWSA, uapi.XFRM_MSG_UPDSA) or fields is None:
-            raise bad_lengths(A_BLOCK)
-        named = {name: fields[name] for name in ("destination", "spi", "family", "protocol")}
-        kept = [item for item in items if item.type == uapi.XFRMA_MARK]
-        kept.append(Item(uapi.XFRMA_SRCADDR, (), fields["source"]))
-        result += pack(uapi.XFRM_MSG_DELSA, _ACKNOWLEDGED, named, kept)
+    for message, fields in _states(block):
+        parts = [STATE_ID.pack([fields[name] for name in STATE_ID.names])]
+        for raw_type, payload in _attributes(message, _STATE_BEGIN, A_BLOCK):
+            if raw_type & TYPE_MASK == uapi.XFRMA_MARK:
+                parts.append(_attribute(uapi.XFRMA_MARK, payload))
+        # Where the protocol has no SPI, the kernel finds a state by both addresses.
+        parts.append(_attribute(uapi.XFRMA_SRCADDR, fields["source"]))
+        result += _message(uapi.XFRM_MSG_DELSA, _ACKNOWLEDGED, *parts)
     return result
 
 
 def state_fields(message: Buffer) -> dict[str, int | bytes]:
     """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
-    layout = MESSAGES[uapi.XFRM_MSG_NEWSA]
-    assert layout is not None
-    return dict(zip(layout.names, layout.unpack(memoryview(message), HEADER.size), strict=True))
+    return dict(zip(STATE.names, STATE.unpack(memoryview(message), HEADER.size), strict=True))
+
+
+_CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
+_COUNTED_ATTRIBUTES = {
+    uapi.XFRMA_MARK: ("mark_value", "mark_mask"),
+    uapi.XFRMA_IF_ID: ("if_id",),
+    uapi.XFRMA_SA_DIR: ("direction",),
+    uapi.XFRMA_LASTUSED: ("last_used",),
+}
 
 
 def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
     """The counters of each NEWSA message in a block, by name."""
     result = []
-    for message in _messages(block, A_BLOCK):
-        kind, _, fields, items = unpack(message)
-        if kind not in (uapi.XFRM_MSG_NEWSA, uapi.XFRM_MSG_UPDSA) or fields is None:
-            raise bad_lengths(A_BLOCK)
-        numbers = {item.type: item.numbers for item in items if item.numbers}
-        names = ("source", "destination", "spi", "reqid", "family", "protocol", "mode")
-        one: dict[str, Any] = {name: fields[name] for name in names}
-        one["mark_value"], one["mark_mask"] = numbers.get(uapi.XFRMA_MARK, (0, 0))
-        (one["if_id"],) = numbers.get(uapi.XFRMA_IF_ID, (0,))
-        (one["direction"],) = numbers.get(uapi.XFRMA_SA_DIR, (0,))
-        (one["last_used"],) = numbers.get(uapi.XFRMA_LASTUSED, (0,))
-        current = struct.unpack("=4Q", bytes(fields["current"]))
-        one.update(zip(("bytes", "packets", "add_time", "use_time"), current, strict=True))
-        for name in ("replay_window", "replay"):
-            one[name] = fields[f"{name}_errors"]
-        one["integrity_failed"] = fields["integrity_errors"]
-        result.append(one)
+    for message, fields in _states(block):
+        counters = {name: fields[name] for name in ("source", "destination", "spi", "reqid")}
+        counters |= {name: fields[name] for name in ("family", "protocol", "mode")}
+        counters |= zip(_CURRENT.names, _CURRENT.unpack(fields["current"]), strict=True)
+        counters["replay_window"] = fields["replay_window_errors"]
+        counters["replay"] = fields["replay_errors"]
+        counters["integrity_failed"] = fields["integrity_errors"]
+        counters |= {name: 0 for names in _COUNTED_ATTRIBUTES.values() for name in names}
+        for raw_type, payload in _attributes(message, _STATE_BEGIN, A_BLOCK):
+            number = raw_type & TYPE_MASK
+            if number in _COUNTED_ATTRIBUTES and (parts := ATTRIBUTES[number].unpack(payload)) is not None:
+                counters |= zip(_COUNTED_ATTRIBUTES[number], parts[0], strict=True)
+        result.append(counters)
     return result

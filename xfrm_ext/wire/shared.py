@@ -71,6 +71,17 @@ def id_too_long() -> ValidationError:
     return ValidationError("PolicyId", None, "does not fit into a netlink message")
 
 
+def unreadable() -> ProtocolError:
+    """The error for bytes that are no message of XFRM."""
+    return ProtocolError("a message is of no known type, or has lengths that do not fit")
+
+
+def refused() -> ValidationError:
+    """The error for parts that make no message."""
+    rule = f"is of more than {LONGEST} bytes, or has an attribute of another size"
+    return ValidationError("message", None, rule)
+
+
 def policy_dump_request() -> bytes:
     """An XFRM_MSG_GETPOLICY message that asks for all policies."""
     return HEADER.pack(HEADER.size, uapi.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
