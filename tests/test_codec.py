@@ -71,7 +71,6 @@ def test_policies_survive_with_any_attributes(policy: Policy, attributes: list[A
         keys = any(attribute.has_key for attribute in again.attributes)
         if not keys and all(Template(**fields_of(template)) == template for template in again.templates):
             assert eval(repr(again), vars(xfrm_ext)) == policy
-            assert eval(repr(again), vars(xfrm_ext)) == policy
 
 
 @given(policies())
