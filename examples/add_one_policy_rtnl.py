@@ -5,19 +5,20 @@ Run it where it does no harm:  unshare -rn python examples/add_one_policy_rtnl.p
 """
 
 from xfrm_ext import Message, Policy, Request, rtnl
-from xfrm_ext.codec import native
+from xfrm_ext.codec import select
 
 
 def main() -> None:
+    codec = select()
     with rtnl.open_byproto() as handle:
-        message = native.encode(Request(Message.NEWPOLICY, Policy(direction="in")))
+        message = codec.encode(Request(Message.NEWPOLICY, Policy(direction="in")))
         print("sent", message.hex(" ", 4))
         handle.talk(message, "add policy")
-        for block in handle.dump(native.encode(Request(Message.GETPOLICY)), "dump policies"):
+        for block in handle.dump(codec.encode(Request(Message.GETPOLICY)), "dump policies"):
             for reply in rtnl.messages(block):
                 print("got ", reply.hex(" ", 4))
-                print(native.decode(reply))
-        handle.talk(native.encode(Request(Message.FLUSHPOLICY)), "flush policies")
+                print(codec.decode(reply))
+        handle.talk(codec.encode(Request(Message.FLUSHPOLICY)), "flush policies")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from xfrm_ext import (
     Selector,
     Share,
     SpdInfo,
+    Template,
     batchfile,
     wire,
 )
@@ -66,7 +67,9 @@ def test_policies_survive_with_any_attributes(policy: Policy, attributes: list[A
     assert wire.canonical_policies(message) == [message]
     if len(again.templates) <= 6 and all(template.family in (0, 2, 10) for template in again.templates):
         assert encode(dataclasses.replace(again)) == message
-        if not any(attribute.has_key for attribute in again.attributes):
+        # Texts leave out keys, and what stands behind the four bytes of an IPv4 address.
+        keys = any(attribute.has_key for attribute in again.attributes)
+        if not keys and all(Template(**fields_of(template)) == template for template in again.templates):
             assert eval(repr(again), vars(xfrm_ext)) == policy
 
 

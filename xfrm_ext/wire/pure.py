@@ -793,9 +793,16 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
 
 def state_fields(message: Buffer) -> dict[str, int | bytes]:
     """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
-    layout = MESSAGES[uapi.XFRM_MSG_NEWSA]
-    assert layout is not None
-    return dict(zip(layout.names, layout.unpack(memoryview(message), HEADER.size), strict=True))
+    return dict(zip(STATE.names, STATE.unpack(memoryview(message), HEADER.size), strict=True))
+
+
+_CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
+_COUNTED_ATTRIBUTES = {
+    uapi.XFRMA_MARK: ("mark_value", "mark_mask"),
+    uapi.XFRMA_IF_ID: ("if_id",),
+    uapi.XFRMA_SA_DIR: ("direction",),
+    uapi.XFRMA_LASTUSED: ("last_used",),
+}
 
 
 _CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
