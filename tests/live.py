@@ -120,13 +120,13 @@ class Kernel:
         reply = self.handle.talk(message, "ask", answer=True, timeout=5)
         assert reply is not None
         self.to |= names_of(message)
-        return self.received(reply)
+        return self.received(bytes(reply))
 
     def dump(self, value: object) -> list[Parts]:
         """A request that is answered by many."""
         message = self.encoded(value)
         blocks = self.handle.dump(message, "dump", timeout=5)
-        result = [self.received(reply) for block in blocks for reply in messages(block)]
+        result = [self.received(reply) for block in blocks for reply in messages(bytes(block))]
         self.to |= names_of(message)
         return result
 

@@ -51,7 +51,7 @@ def everything(features: Features) -> dict[str, bool]:
 def unchanged(session: Session, namespace: int) -> Iterator[None]:
     """What is in the block changes no state, policy or XFRM interface, and causes no event."""
 
-    def found() -> tuple[list[bytes], list[Policy], list[object]]:
+    def found() -> tuple[list[bytearray], list[Policy], list[object]]:
         blocks = session._dump(DUMP_STATES, "dump states")
         states = [message[16:] for block in blocks for message in messages(block)]
         return states, list(session.spd.dump()), list(session.links.dump())

@@ -98,7 +98,7 @@ DUMP = message(XFRM_MSG_GETPOLICY)
 FLUSH = message(XFRM_MSG_FLUSHPOLICY)
 
 
-def priority(raw: bytes) -> int:
+def priority(raw: bytes | bytearray) -> int:
     return int(INFO.unpack_from(raw, HEADER.size)[13])
 
 
@@ -817,7 +817,8 @@ def test_a_dump_whose_end_shares_the_datagram(namespace: int, kind: int, size: i
             wanted += [(HEADER.unpack_from(raw)[1], raw[HEADER.size :]) for raw in messages(plain.recv(65536))]
     with open_byproto(0, NETLINK_ROUTE, netns=namespace) as handle:
         blocks = list(handle.dump(request, "list", timeout=10))
-        found = [(HEADER.unpack_from(raw)[1], raw[HEADER.size :]) for block in blocks for raw in messages(block)]
+        raws = [bytes(raw) for block in blocks for raw in messages(block)]
+        found = [(HEADER.unpack_from(raw)[1], raw[HEADER.size :]) for raw in raws]
         assert found
         assert found == wanted[:-1]
         assert len(list(handle.dump(request, "list", timeout=10))) == len(blocks), "and once more"

@@ -260,7 +260,7 @@ class PolicyItems:
             parts = messages(datagram)
             for message, key in zip(parts, wire.policy_keys(datagram, len(parts)), strict=True):
                 if key in added:
-                    yield message, added[key]
+                    yield bytes(message), added[key]
 
     def removal(self, ours: list[bytes]) -> bytearray:
         """The messages that remove them: by index, since by selector each could cost a walk of the whole SPD."""

@@ -161,7 +161,7 @@ class Handle:
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
-    ) -> bytes | None:
+    ) -> bytearray | None:
         """Sends one request and waits for its ACK, or with `answer` for the message that replies.
 
         `operation` is what errors call it. Raises KernelError, ReplyTimeout, RepliesLost, ProtocolError.
@@ -176,7 +176,7 @@ class Handle:
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
             if code < 0:
                 raise _failure(code, operation, outcome, request, native.protocol)
-            return bytes(ffi.buffer(reply, code)) if code else None
+            return bytearray(ffi.buffer(reply, code)) if code else None
         finally:
             _wipe(request)
             if answer and code > 0:
@@ -222,7 +222,7 @@ class Handle:
         if code == -errno.EINVAL and not batch.sent:
             raise ValueError(f"the block is not {count} netlink messages that fit into the send buffer")
 
-    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
         """Sends a dump request and yields blocks of messages. `timeout` is for each block.
 
         A handle has one dump at a time, and none after one that was not read to its end.
@@ -244,7 +244,7 @@ class Handle:
                     raise _failure(code, operation, dump.outcome, request, native.protocol)
                 if not code:
                     return
-                yield ffi.buffer(data, dump.length)[:]
+                yield bytearray(ffi.buffer(data, dump.length))
         finally:
             ffi.memmove(data, bytes(_DATAGRAM), _DATAGRAM)
 

@@ -164,8 +164,7 @@ class Sad:
 
     def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:
         request = self._session._codec.encode(Request(Message.GETSA, wanted))
-        for part in self._session._dump(request, operation):
-            block = part if isinstance(part, bytearray) else bytearray(part)
+        for block in self._session._dump(request, operation):
             try:
                 yield block
             finally:

@@ -129,8 +129,7 @@ class Session:
         try:
             answer = self._codec.decode(reply)
         finally:
-            if isinstance(reply, bytearray):
-                reply[:] = bytes(len(reply))  # it may hold keys
+            reply[:] = bytes(len(reply))  # it may hold keys
         return answer.body if isinstance(answer, Request) else answer
 
     def features(self) -> Features:
@@ -142,7 +141,7 @@ class Session:
         EOPNOTSUPP where the kernel has none."""
         return read_statistics(self._transport)
 
-    def _dump(self, message: bytes, operation: str) -> Iterator[bytes]:
+    def _dump(self, message: bytes, operation: str) -> Iterator[bytearray]:
         """Blocks of a dump, over a socket of its own: other requests can go on meanwhile, and a dump that is
         not read to its end blocks nothing."""
         beside = self._transport.open_beside()
@@ -203,7 +202,7 @@ class _Shared:
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
-    ) -> bytes | None:
+    ) -> bytearray | None:
         return self._exchange(self._transport.talk, message, operation, answer=answer, timeout=timeout)
 
     def talk_batch(
@@ -226,7 +225,7 @@ class _Shared:
             timeout=timeout,
         )
 
-    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
         return self._transport.dump(message, operation, timeout=timeout)
 
     def interface_index(self, name: str) -> int:

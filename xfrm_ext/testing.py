@@ -149,12 +149,12 @@ class FakeTransport:
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
-    ) -> bytes | None:
+    ) -> bytearray | None:
         """As xfrm_ext.rtnl.Handle.talk."""
         reply = self._handle(message)
         if isinstance(reply, Refusal):
             raise reply.outcome(0).error(operation, message)
-        return reply if isinstance(reply, bytes) else None
+        return bytearray(reply) if isinstance(reply, bytes) else None
 
     def talk_batch(
         self,
@@ -188,12 +188,12 @@ class FakeTransport:
                     outcome.failures.append(reply.outcome(number))
             outcome.acked = end
 
-    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytes]:
+    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
         """As xfrm_ext.rtnl.Handle.dump."""
         reply = self._handle(message)
         if isinstance(reply, Refusal):
             raise reply.outcome(0).error(operation, message)
-        yield from reply if isinstance(reply, list) else []
+        yield from map(bytearray, reply if isinstance(reply, list) else [])
 
     def interface_index(self, name: str) -> int:
         """As xfrm_ext.rtnl.Handle.interface_index."""

@@ -57,7 +57,7 @@ def link_message(
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
-def link_fields(message: bytes) -> dict[str, Any] | None:
+def link_fields(message: bytes | bytearray) -> dict[str, Any] | None:
     """The fields of an RTM_NEWLINK message, by name; None: of another kind of link. Raises ProtocolError."""
     begin = _HEADER.size + _INFO.size
     if len(message) < begin or _HEADER.unpack_from(message)[1] != uapi.RTM_NEWLINK:
