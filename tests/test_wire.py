@@ -327,9 +327,11 @@ XFRM_ITEMS = [
     plain(37, U16),
     plain(38),
 ]
-UNKNOWN = st.builds(
-    Item, st.sampled_from([0, 42, 0x3FFF, 0x8015, 0x401F, 0xFFFF]), st.none(), st.binary(max_size=40), NO_NAME
-) | st.builds(Item, st.sampled_from([11, 15, 16, 21, 28, 33]), st.none(), binary(5), NO_NAME)
+UNKNOWN = st.builds(Item, st.sampled_from([0, 42, 0x3FFF, 0xFFFF]), st.none(), st.binary(max_size=40), NO_NAME) | (
+    st.builds(Item, st.sampled_from([11, 15, 16, 21, 28, 33, 0x8015, 0x401F]), st.none(), binary(5), NO_NAME)
+)
+# Known for all the flags on their types, which are not sent back.
+FLAGGED = st.builds(Item, st.sampled_from([0x8015, 0x400F]), st.none(), binary(8), NO_NAME)
 # Payloads of several parts, whose sizes agree or not.
 ODD_NAMES = st.sampled_from([b"", b"aes", b"a\0b", b"a" * 63, b"a" * 64])
 ODD_PARTS = st.one_of(
@@ -464,7 +466,7 @@ def test_damaged_messages(message: int, data: st.DataObject) -> None:
     fixed = data.draw(binary(SIZES[Message(message)]))
     body = fixed + b"".join(
         attribute(item.type, bytes(item.data)) if item.numbers is None else pure.pack(0x1D, 0, None, [item])[16:]
-        for item in data.draw(st.lists(st.one_of([*XFRM_ITEMS, UNKNOWN]) | ODD_PARTS, max_size=4))
+        for item in data.draw(st.lists(st.one_of([*XFRM_ITEMS, UNKNOWN, FLAGGED]) | ODD_PARTS, max_size=4))
     )
     noise = data.draw(damaged(header(message, len(body), data.draw(st.sampled_from([0, 5, 0x300, 0x301]))) + body))
     content = agree("unpack", noise)
