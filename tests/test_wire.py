@@ -327,9 +327,35 @@ XFRM_ITEMS = [
     plain(37, U16),
     plain(38),
 ]
-UNKNOWN = st.builds(
-    Item, st.sampled_from([0, 42, 0x3FFF, 0x8015, 0x401F, 0xFFFF]), st.none(), st.binary(max_size=40), NO_NAME
-) | st.builds(Item, st.sampled_from([11, 15, 16, 21, 28, 33]), st.none(), binary(5), NO_NAME)
+UNKNOWN = st.builds(Item, st.sampled_from([0, 42, 0x3FFF, 0xFFFF]), st.none(), st.binary(max_size=40), NO_NAME) | (
+    st.builds(Item, st.sampled_from([11, 15, 16, 21, 28, 33, 0x8015, 0x401F]), st.none(), binary(5), NO_NAME)
+)
+# Known for all the flags on their types, which are not sent back.
+FLAGGED = st.builds(Item, st.sampled_from([0x8015, 0x400F]), st.none(), binary(8), NO_NAME)
+# Payloads of several parts, whose sizes agree or not.
+ODD_NAMES = st.sampled_from([b"", b"aes", b"a\0b", b"a" * 63, b"a" * 64])
+ODD_PARTS = st.one_of(
+    st.builds(
+        lambda kind, name, bits, rest: Item(kind, None, name.ljust(64, b"\0") + struct.pack("=I", bits) + rest),
+        st.sampled_from([1, 3, 18, 20]),
+        ODD_NAMES,
+        st.integers(0, 40),
+        st.binary(max_size=10),
+    ),
+    st.builds(
+        lambda words, state, bitmap: Item(23, None, struct.pack("=I", words) + state + bitmap),
+        st.integers(0, 3),
+        binary(20),
+        st.integers(0, 12).flatmap(binary),
+    ),
+    st.builds(
+        lambda size, kind, length, label: Item(8, None, struct.pack("=HHBBH", size, kind, 1, 1, length) + label),
+        st.integers(8, 12),
+        st.sampled_from([8, 8, 9]),
+        st.integers(0, 4),
+        st.binary(max_size=4),
+    ),
+)
 SAD_ITEMS = [plain(1, U32), plain(2, U32, U32)]
 SPD_ITEMS = [plain(1, *[U32] * 6), plain(2, U32, U32), plain(3, U8, U8), plain(4, U8, U8)]
 # Fields by width: bytes, or the digits of "B", "H", "I" for numbers.
@@ -440,7 +466,7 @@ def test_damaged_messages(message: int, data: st.DataObject) -> None:
     fixed = data.draw(binary(SIZES[Message(message)]))
     body = fixed + b"".join(
         attribute(item.type, bytes(item.data)) if item.numbers is None else pure.pack(0x1D, 0, None, [item])[16:]
-        for item in data.draw(st.lists(st.one_of([*XFRM_ITEMS, UNKNOWN]), max_size=4))
+        for item in data.draw(st.lists(st.one_of([*XFRM_ITEMS, UNKNOWN, FLAGGED]) | ODD_PARTS, max_size=4))
     )
     noise = data.draw(damaged(header(message, len(body), data.draw(st.sampled_from([0, 5, 0x300, 0x301]))) + body))
     content = agree("unpack", noise)
@@ -493,6 +519,14 @@ def test_what_was_recorded_is_packed_again() -> None:
             raw += sum(item.numbers is None for item in items)
     assert again > 1000
     assert raw < again / 20  # what is not understood survives too easily
+
+
+@given(st.lists(ODD_PARTS, min_size=1, max_size=3))
+def test_sizes_that_disagree(items: list[Item]) -> None:
+    body = b"".join(attribute(item.type, bytes(item.data)) for item in items)
+    content = agree("unpack", header(Message.FLUSHPOLICY, len(body)) + body)
+    assert len(content[3]) == len(items)
+    assert native.pack(*content)[16:] == bytes(pure.pack(*content)[16:]) == body
 
 
 def test_memory_shows_nothing_and_is_wiped() -> None:
