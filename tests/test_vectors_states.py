@@ -13,11 +13,7 @@ from typing import Any
 
 import pytest
 from vectors import argv as words_of
-from vectors import (
-    messages,
-    recorded,
-    records,
-)
+from vectors import messages, recorded, records, take_apart
 from vectors.differences import BUILT, DECODED, again, expected, unordered, without_numbers
 
 from xfrm_ext import Message, ValidationError
@@ -58,10 +54,11 @@ def all_messages() -> dict[bytes, str]:
 MESSAGES = all_messages()
 
 
-@pytest.mark.parametrize("message", [pytest.param(message, id=name) for message, name in MESSAGES.items()])
-def test_decoded(codec: ModuleType, message: bytes) -> None:
-    wanted = expected(message, DECODED, Counter())
-    assert unordered(again(codec, message)) == unordered(wanted)
+@pytest.mark.parametrize("kind", sorted({take_apart(message).type for message in MESSAGES}), ids=hex)
+def test_decoded(codec: ModuleType, kind: int) -> None:
+    for message, record in MESSAGES.items():
+        if take_apart(message).type == kind:
+            assert unordered(again(codec, message)) == unordered(expected(message, DECODED)), record
 
 
 def test_each_difference_is_one() -> None:

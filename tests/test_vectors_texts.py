@@ -52,7 +52,7 @@ def text_of(message: bytes, words: list[str]) -> str:
     """What `ip` prints for a message."""
     parts = take_apart(message)
     value = decode(message)
-    body = getattr(value, "body", value)
+    body: Any = getattr(value, "body", value)
     has = {kind & 0x3FFF for kind, _ in parts.attributes}
     # With a file, keys are shown whatever one asks for.
     statistics, keys = "-s" in words, "nokeys" not in words or "file" in words
