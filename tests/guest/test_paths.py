@@ -396,3 +396,20 @@ def test_a_gateway_forwards_what_a_policy_lets_through(pair: Pair) -> None:
         sender.sendto(b"now", (ends[1], PORT))
         assert receiver.recv(100) == b"now"
         assert [used.packets for used in state.used()] == [2, 2]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_no_policy_is_for_can_be_blocked(pair: Pair, version: int) -> None:
+    near, far = (host.address.outer(version) for host in pair.hosts)
+    sender, receiver = pair.left.bound(near), pair.right.bound(far)
+    pair.left.session.spd.set_defaults(output="block")
+    with pytest.raises(PermissionError):
+        sender.sendto(b"blocked on its way out", (far, PORT))
+    pair.left.session.spd.set_defaults(output="accept")
+    pair.right.session.spd.set_defaults(input="block")
+    sender.sendto(b"blocked on its way in", (far, PORT))
+    until(lambda: pair.right.session.statistics().nonzero, "the packet to be dropped")
+    assert set(pair.right.session.statistics().nonzero) == {"XfrmInNoPols"}
+    pair.right.session.spd.set_defaults(input="accept")
+    sender.sendto(b"passed", (far, PORT))
+    assert receiver.recv(100) == b"passed"
