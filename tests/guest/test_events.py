@@ -25,7 +25,9 @@ from xfrm_ext import (
     KernelError,
     KmAddress,
     LifetimeConfig,
+    LifetimeCurrent,
     Mapping,
+    Mark,
     Message,
     Migration,
     Move,
@@ -353,6 +355,59 @@ def test_refused_packets_are_counted(pair: Pair, record: Record) -> None:
     assert pair.right.session.statistics().nonzero == counted
     line.pass_one(b"last")  # and nothing else arrived in between
     record("refused", "replayed, forged, too old", f"1 each; {found.current.packets} packets passed")
+
+
+def test_extended_sequence_numbers_pass_the_32nd_bit(pair: Pair, record: Record) -> None:
+    """The packet has the lower half, and its check value is over both."""
+    start = 2**32 - 3
+    options = {"flags": "esn", "replay_window": 64}
+    installed = secure(
+        pair,
+        replace(
+            TUNNEL,
+            sending=options | {"replay": ReplayState(output=start)},
+            receiving=options | {"replay": ReplayState(input=start)},
+        ),
+    )[0]
+    line = Line(pair)
+    pair.frames()
+    for _ in range(5):
+        line.pass_one()
+    numbers = [int.from_bytes(frame.payload[4:8], "big") for frame in pair.frames()]
+    assert numbers == [2**32 - 2, 2**32 - 1, 0, 1, 2]
+    states = (pair.left.session.sad.get(installed.sending), pair.right.session.sad.get(installed.receiving))
+    assert [(state.replay.output, state.replay.input) for state in states if state.replay] == [
+        (start + 5, 0),
+        (0, start + 5),
+    ]
+    record(
+        "path", "ESN past 32 bits", f"packets {numbers[0]} to {states[1].replay.input if states[1].replay else 0}"
+    )
+
+
+def test_counters_go_on_from_where_they_are_set(pair: Pair, record: Record) -> None:
+    before = LifetimeCurrent(bytes=10_000, packets=100, add_time=1_000_000_000, use_time=1_000_000_001)
+    installed = secure(pair, replace(TUNNEL, sending={"lifetime_value": before}))[0]
+    sad = pair.left.session.sad
+    assert sad.get(installed.sending).current == before
+    Line(pair).pass_one(b"x" * 72)
+    assert sad.get(installed.sending).current == replace(before, bytes=10_100, packets=101)
+    after = replace(before, bytes=5, packets=6)
+    sad.set_async_event(AsyncEvent(installed.sending, lifetime=after))
+    assert sad.get(installed.sending).current == after
+    record("event", "NEWAE, lifetime", "counters set, and counted on")
+
+
+def test_the_output_mark_is_what_routing_sees(pair: Pair, record: Record) -> None:
+    secure(pair, replace(TUNNEL, sending={"output_mark": Mark(7)}))
+    line = Line(pair)
+    line.pass_one(b"before")
+    pair.left.ip("rule add fwmark 7 prohibit")
+    with pytest.raises(PermissionError):
+        line.pass_one(b"prohibited")
+    pair.left.ip("rule del fwmark 7 prohibit")
+    line.pass_one(b"after")
+    record("path", "output mark", "packets with it follow its rule")
 
 
 def test_iptfs_puts_packets_together(pair: Pair, record: Record) -> None:

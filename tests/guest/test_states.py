@@ -234,6 +234,15 @@ def test_a_larval_state_becomes_a_real_one(session: Session) -> None:
     assert not found.lifetime.hard_add_expires_seconds
 
 
+@pytest.mark.parametrize("protocol", ["esp", "ah", "comp"])
+def test_an_spi_is_given_once(session: Session, protocol: str) -> None:
+    # One only: out of a range the kernel picks at random, and may give up before it has tried all.
+    given = session.sad.allocate_spi(*ENDS, protocol=protocol, minimum=0x300, maximum=0x300)
+    assert (given.spi, given.protocol) == (0x300, Protocol[protocol.upper()])
+    with pytest.raises(NotFound, match="No SPI available in the requested range"):
+        session.sad.allocate_spi(*ENDS, protocol=protocol, minimum=0x300, maximum=0x300)
+
+
 @pytest.fixture
 def several(session: Session) -> Session:
     """A namespace with states of all protocols, families, prefixes."""
@@ -258,6 +267,7 @@ FILTERS: dict[str, tuple[dict[str, Any], set[int]]] = {
     "both and protocol": ({"source": "192.0.2.1", "destination": "192.0.2.2", "protocol": "ah"}, {0x3000}),
     "IPv6": ({"source": "2001:db8::/32"}, {0x2000, 0x2001}),
     "IPv6 destination": ({"destination": "2001:db8:2::/48"}, {0x2001}),
+    "family": ({"family": "inet6"}, {0x2000, 0x2001}),
     "nothing": ({"source": "203.0.113.0/24"}, set()),
 }
 
