@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 from test_sockets import up
 
-from xfrm_ext import KernelError, Policy, ProtocolError, Session, Statistics, ValidationError, set_policy
+from xfrm_ext import (
+    ClosedError,
+    KernelError,
+    NotFound,
+    Policy,
+    ProtocolError,
+    Session,
+    Statistics,
+    ValidationError,
+    set_policy,
+)
+from xfrm_ext.rtnl import open_byproto
 from xfrm_ext.testing import FakeTransport, inside, network_namespace
 
 HERE = Path("/proc/thread-self/net/xfrm_stat")
@@ -70,6 +81,26 @@ def test_nothing_stays_open(session: Session) -> None:
     for _ in range(50):
         session.statistics()
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_other_files_and_none(namespace: int) -> None:
+    with open_byproto(netns=namespace) as handle:
+        assert handle.read_proc_net("dev").startswith(b"Inter-")
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(NotFound, match="read /proc/net/nosuch: No such file"):
+            handle.read_proc_net("nosuch")
+        with inside(namespace), pytest.raises(NotFound):
+            handle.read_proc_net("nosuch")
+        assert sorted(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ClosedError):
+        handle.read_proc_net("dev")
+
+
+def test_of_a_closed_session(session: Session) -> None:
+    session.close()
+    for call in (session.statistics, session.features().as_dict, lambda: list(session.links.dump())):
+        with pytest.raises(ClosedError):
+            call()
 
 
 def test_a_value_among_values() -> None:

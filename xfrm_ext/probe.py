@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, shown
@@ -21,6 +21,7 @@ from xfrm_ext.constants import (
     NETLINK_ROUTE,
     AttributeType,
     EncapsulationType,
+    Enumeration,
     Family,
     Message,
     Mode,
@@ -40,10 +41,11 @@ from xfrm_ext.wire.item import Item
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
 
+_Member = TypeVar("_Member", bound=Enumeration)
 _Fields: TypeAlias = dict[str, "int | bytes"]
 
-_FAMILIES = choices([Family.INET, Family.INET6])
-_PROTOCOLS = choices([Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO])
+_FAMILIES = (Family.INET, Family.INET6)
+_PROTOCOLS = (Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO)
 _MODES = choices(Mode)
 _ENCAPSULATIONS = choices(EncapsulationType)
 
@@ -118,8 +120,8 @@ class Features:
 
         IPComp is always asked about in transport mode: for a tunnel the kernel would make a second state.
         """
-        what = Protocol(choice(protocol, "protocol", _PROTOCOLS, Protocol))
-        outer = Family(choice(family, "family", _FAMILIES, Family))
+        what = _one_of(protocol, "protocol", _PROTOCOLS)
+        outer = _one_of(family, "family", _FAMILIES)
         how = Mode(choice(mode, "mode", _MODES, Mode))
         if what == Protocol.COMP:
             how = Mode.TRANSPORT
@@ -155,7 +157,7 @@ class Features:
     ) -> bool:
         """Whether ESP can be wrapped in UDP or TCP ("espinudp", "espintcp", ...)."""
         kind = choice(encapsulation, "encapsulation", _ENCAPSULATIONS, EncapsulationType)
-        outer = Family(choice(family, "family", _FAMILIES, Family))
+        outer = _one_of(family, "family", _FAMILIES)
         wrap = Item(AttributeType.ENCAP, (kind, 0, 0), bytes(16))
         return self._once(
             ("encapsulation", kind, outer),
@@ -382,6 +384,17 @@ class Features:
                 raise
             return False
         return True
+
+
+def _one_of(value: object, field: str, members: tuple[_Member, ...]) -> _Member:
+    """A member of some, by itself, by name or by number: the kernel's others can't be asked about."""
+    for member in members:
+        if value is member or (type(value) is int and value == member):
+            return member
+        if isinstance(value, str) and value.lower() == member.name.lower():
+            return member
+    names = ", ".join(member.name.lower() for member in members)
+    raise ValidationError(field, shown(value), f"is not one of {names}")
 
 
 def _message(kind: Message, fields: _Fields, items: Sequence[Item] = ()) -> bytes:
