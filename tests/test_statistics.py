@@ -142,7 +142,7 @@ def test_a_kernel_without_them() -> None:
     with pytest.raises(KernelError) as caught:
         Session(transport=FakeTransport(lambda message: None)).statistics()
     assert caught.value.errno == errno.EOPNOTSUPP
-    assert "this kernel is without CONFIG_XFRM_STATISTICS" in str(caught.value)
+    assert "which a kernel without CONFIG_XFRM_STATISTICS lacks" in str(caught.value)
 
 
 @pytest.mark.parametrize(
