@@ -63,7 +63,7 @@ def link_fields(message: bytes | bytearray) -> dict[str, Any] | None:
     if len(message) < begin or _HEADER.unpack_from(message)[1] != uapi.RTM_NEWLINK:
         raise ProtocolError("a link message is too short, or another one")
     _, _, index, flags, _ = _INFO.unpack_from(message, _HEADER.size)
-    outer = _attributes(message[begin:])
+    outer = _attributes(bytes(message[begin:]))
     info = _attributes(outer.get(uapi.IFLA_LINKINFO, b""))
     if _text(info.get(uapi.IFLA_INFO_KIND, b"")) != _KIND.decode():
         return None
