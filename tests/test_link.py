@@ -108,6 +108,15 @@ def test_unknown_attributes_and_sizes_are_passed_over() -> None:
     assert (found.if_id, found.device) == (0, 9)
 
 
+def test_nested_attributes_may_say_so() -> None:
+    nested = link(data=IPSEC).replace(
+        struct.pack("=H", 18) + attribute(1, b"xfrm\0"), struct.pack("=H", 0x8012) + attribute(1, b"xfrm\0")
+    )
+    assert nested != link(data=IPSEC)
+    _, session = kernel(nested)
+    assert session.links.get("xfrm0").if_id == 42
+
+
 @pytest.mark.parametrize("kind", [b"", b"xfrm0", b"vti", b"xfr"])
 def test_another_kind_of_link_is_not_found_and_never_touched(kind: bytes) -> None:
     transport, session = kernel(link(kind=kind, data=IPSEC))

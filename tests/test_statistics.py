@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 from test_sockets import up
 
-from xfrm_ext import KernelError, Policy, ProtocolError, Session, Statistics, ValidationError, set_policy
+from xfrm_ext import (
+    ClosedError,
+    KernelError,
+    NotFound,
+    Policy,
+    ProtocolError,
+    Session,
+    Statistics,
+    ValidationError,
+    set_policy,
+)
+from xfrm_ext.rtnl import open_byproto
 from xfrm_ext.testing import FakeTransport, inside, network_namespace
 
 HERE = Path("/proc/thread-self/net/xfrm_stat")
@@ -72,6 +83,26 @@ def test_nothing_stays_open(session: Session) -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
+def test_other_files_and_none(namespace: int) -> None:
+    with open_byproto(netns=namespace) as handle:
+        assert handle.read_proc_net("dev").startswith(b"Inter-")
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(NotFound, match="read /proc/net/nosuch: No such file"):
+            handle.read_proc_net("nosuch")
+        with inside(namespace), pytest.raises(NotFound):
+            handle.read_proc_net("nosuch")
+        assert sorted(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ClosedError):
+        handle.read_proc_net("dev")
+
+
+def test_of_a_closed_session(session: Session) -> None:
+    session.close()
+    for call in (session.statistics, session.features().as_dict, lambda: list(session.links.dump())):
+        with pytest.raises(ClosedError):
+            call()
+
+
 def test_a_value_among_values() -> None:
     first, second = Statistics({"XfrmInError": 1, "XfrmNew": 0}), Statistics({"XfrmInError": 4, "XfrmNew": 2})
     assert second - first == {"XfrmInError": 3, "XfrmNew": 2}
@@ -111,7 +142,7 @@ def test_a_kernel_without_them() -> None:
     with pytest.raises(KernelError) as caught:
         Session(transport=FakeTransport(lambda message: None)).statistics()
     assert caught.value.errno == errno.EOPNOTSUPP
-    assert "this kernel is without CONFIG_XFRM_STATISTICS" in str(caught.value)
+    assert "which a kernel without CONFIG_XFRM_STATISTICS lacks" in str(caught.value)
 
 
 @pytest.mark.parametrize(

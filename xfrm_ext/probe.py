@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.constants import (
     NETLINK_ROUTE,
     AttributeType,
     EncapsulationType,
+    Enumeration,
     Family,
     Message,
     Mode,
@@ -31,26 +32,23 @@ from xfrm_ext.constants import (
     uapi,
 )
 from xfrm_ext.errors import KernelError, ValidationError
+from xfrm_ext.lifetime import NO_LIMITS, UNUSED
+from xfrm_ext.selector import Selector
 from xfrm_ext.statistics import read_statistics
 from xfrm_ext.wire import link
+from xfrm_ext.wire.item import Item
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
 
-_Answer = TypeVar("_Answer")
-_Item: TypeAlias = tuple[int, bytes]  # an attribute: type and payload
+_Member = TypeVar("_Member", bound=Enumeration)
+_Fields: TypeAlias = dict[str, "int | bytes"]
 
-_FAMILIES = choices([Family.INET, Family.INET6])
-_PROTOCOLS = choices([Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO])
+_FAMILIES = (Family.INET, Family.INET6)
+_PROTOCOLS = (Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO)
 _MODES = choices(Mode)
 _ENCAPSULATIONS = choices(EncapsulationType)
 
-_HEADER = struct.Struct("=IHHII")
-# struct xfrm_usersa_info: selector's family, destination, SPI, protocol, source, byte and packet limits, family,
-# mode, replay window, flags.
-_STATE = struct.Struct("=40xH14x16sIB3x16s32s32x32x12x4x4xHBBB7x")
-_STATE_ID = struct.Struct("=16sIHBx")  # struct xfrm_usersa_id
-_POLICY_ID = struct.Struct("=40xH14xIB3x")  # struct xfrm_userpolicy_id
 # Documentation addresses (RFC 5737, RFC 3849), and those of the loopback device.
 _NOWHERE = {
     Family.INET: b"\xc0\x00\x02\x01".ljust(16, b"\0"),
@@ -58,6 +56,22 @@ _NOWHERE = {
 }
 _LOOPBACK = {Family.INET: b"\x7f\x00\x00\x01".ljust(16, b"\0"), Family.INET6: bytes(15) + b"\1"}
 _LOOPBACK_DEVICE = 1
+_NO_STATE: _Fields = {
+    "destination": _NOWHERE[Family.INET],
+    "spi": 0,
+    "family": Family.INET,
+    "protocol": Protocol.ESP,
+}
+_NO_POLICY: _Fields = {"selector": Selector()._wire, "index": 0, "direction": 0}
+_ZEROES = (
+    "replay_window_errors",
+    "replay_errors",
+    "integrity_errors",
+    "sequence",
+    "reqid",
+    "replay_window",
+    "flags",
+)
 _NO_LINK = 0x7FFFFFFF
 _UNKNOWN_OFFLOAD = 0x80
 
@@ -106,16 +120,16 @@ class Features:
 
         IPComp is always asked about in transport mode: for a tunnel the kernel would make a second state.
         """
-        what = Protocol(choice(protocol, "protocol", _PROTOCOLS, Protocol))
-        outer = Family(choice(family, "family", _FAMILIES, Family))
+        what = _one_of(protocol, "protocol", _PROTOCOLS)
+        outer = _one_of(family, "family", _FAMILIES)
         how = Mode(choice(mode, "mode", _MODES, Mode))
         if what == Protocol.COMP:
             how = Mode.TRANSPORT
-        extra: list[_Item] = []
+        extra: list[Item] = []
         if how == Mode.IPTFS:
-            extra.append((AttributeType.SA_DIR, bytes([StateDirection.OUT])))
+            extra.append(Item(AttributeType.SA_DIR, (StateDirection.OUT,)))
         elif how == Mode.RO:
-            extra.append((AttributeType.COADDR, _NOWHERE[outer]))
+            extra.append(Item(AttributeType.COADDR, (), _NOWHERE[outer]))
         return self._once(
             ("state", what, outer, how),
             lambda: any(self._possible(what, outer, how, [*items, *extra]) for items in _algorithms(what)),
@@ -143,8 +157,8 @@ class Features:
     ) -> bool:
         """Whether ESP can be wrapped in UDP or TCP ("espinudp", "espintcp", ...)."""
         kind = choice(encapsulation, "encapsulation", _ENCAPSULATIONS, EncapsulationType)
-        outer = Family(choice(family, "family", _FAMILIES, Family))
-        wrap = (AttributeType.ENCAP, struct.pack("=H22x", kind))
+        outer = _one_of(family, "family", _FAMILIES)
+        wrap = Item(AttributeType.ENCAP, (kind, 0, 0), bytes(16))
         return self._once(
             ("encapsulation", kind, outer),
             lambda: any(
@@ -232,29 +246,37 @@ class Features:
     @property
     def sub_policies(self) -> bool:
         """Policies of type sub (CONFIG_XFRM_SUB_POLICY)."""
-        body = _POLICY_ID.pack(Family.INET, 0, 0)
-        kind = (AttributeType.POLICY_TYPE, bytes([PolicyType.SUB, 0, 0, 0, 0, 0]))
-        message = _message(Message.GETPOLICY, body, [kind])
+        message = _message(Message.GETPOLICY, _NO_POLICY, [Item(AttributeType.POLICY_TYPE, (PolicyType.SUB,))])
         return self._once("sub policies", lambda: self._answer(message, answer=True)[0] != errno.EINVAL)
 
     @property
     def default_policies(self) -> bool:
         """What happens to packets without a policy can be set (from Linux 5.15)."""
-        message = _message(Message.GETDEFAULT, bytes(4), [])
+        message = _message(Message.GETDEFAULT, {"input": 0, "forward": 0, "output": 0})
         return self._once("default policies", lambda: self._answer(message, answer=True)[0] == _DONE)
 
     @property
     def migrate(self) -> bool:
         """States and policies can move to other addresses (CONFIG_XFRM_MIGRATE)."""
-        message = _message(Message.MIGRATE, _POLICY_ID.pack(Family.INET, 0, 0), [])
+        message = _message(Message.MIGRATE, _NO_POLICY)
         # Nothing to migrate: that is what EINVAL is about.
         return self._once("migrate", lambda: self._answer(message)[0] == errno.EINVAL)
 
     @property
     def migrate_state(self) -> bool:
         """One state can move to other addresses (XFRM_MSG_MIGRATE_STATE, a kernel of 2026)."""
-        body = _STATE_ID.pack(_NOWHERE[Family.INET], 0, Family.INET, Protocol.ESP).ljust(132, b"\0")
-        message = _message(Message.MIGRATE_STATE, body, [(AttributeType.IF_ID, b"")])
+        fields: _Fields = {
+            **_NO_STATE,
+            "new_destination": _NOWHERE[Family.INET],
+            "new_source": _NOWHERE[Family.INET],
+            "mark_value": 0,
+            "mark_mask": 0,
+            "selector": Selector()._wire,
+            "reqid": 0,
+            "flags": 0,
+            "new_family": Family.INET,
+        }
+        message = _message(Message.MIGRATE_STATE, fields, [Item(AttributeType.IF_ID, None)])
         return self.migrate and self._once("migrate state", lambda: self._answer(message)[0] == errno.ERANGE)
 
     @property
@@ -294,39 +316,49 @@ class Features:
         return _DONE, ""
 
     def _state(
-        self, protocol: int, family: Family, mode: int, items: Iterable[_Item], address: bytes | None = None
+        self, protocol: int, family: Family, mode: int, items: Sequence[Item], address: bytes | None = None
     ) -> tuple[int, str]:
         """What the kernel says to an update of a state that does not exist."""
         where = _NOWHERE[family] if address is None else address
-        body = _STATE.pack(family, where, 0, protocol, where, b"\xff" * 32, family, mode, 0, 0)
-        return self._answer(_message(Message.UPDSA, body, items))
+        fields: _Fields = {
+            "selector": Selector(family=family)._wire,
+            "destination": where,
+            "spi": 0,
+            "protocol": protocol,
+            "source": where,
+            "lifetime": NO_LIMITS._wire,
+            "current": UNUSED._wire,
+            "family": family,
+            "mode": mode,
+            **dict.fromkeys(_ZEROES, 0),
+        }
+        return self._answer(_message(Message.UPDSA, fields, items))
 
-    def _possible(self, protocol: int, family: Family, mode: int, items: Iterable[_Item]) -> bool:
+    def _possible(self, protocol: int, family: Family, mode: int, items: Sequence[Item]) -> bool:
         return self._state(protocol, family, mode, items)[0] == errno.ESRCH
 
     def _attribute(self, kind: int) -> bool:
-        body = _STATE_ID.pack(_NOWHERE[Family.INET], 0, Family.INET, Protocol.ESP)
         # Too short for what it is; the one that is a flag is too long. Unknown ones are passed over.
-        payload = b"\0" if kind == AttributeType.IPTFS_DONT_FRAG else b""
-        return self._answer(_message(Message.GETSA, body, [(kind, payload)]), answer=True)[0] != errno.ESRCH
+        item = Item(kind, None, b"\0" if kind == AttributeType.IPTFS_DONT_FRAG else b"")
+        return self._answer(_message(Message.GETSA, _NO_STATE, [item]), answer=True)[0] != errno.ESRCH
 
     def _algorithm(self, name: bytes) -> bool:
         unheard = set()  # kinds of algorithms (AEAD, ...) of which the kernel has none of this name
         for protocol, alone, companions in _attempts(name):
-            if alone[0] in unheard:
+            if alone.type in unheard:
                 continue
             for items in ([alone], *([alone, each] for each in companions)):
                 said = self._state(protocol, Family.INET, Mode.TRANSPORT, items)[0]
                 if said == errno.ESRCH:
                     return True
                 if said == errno.ENOSYS and len(items) == 1:
-                    unheard.add(alone[0])
+                    unheard.add(alone.type)
                     break
         return False
 
     def _offload(self, flags: int) -> tuple[int, str]:
         """What the kernel says to a state that is to be offloaded to `lo`, which can't."""
-        device = (AttributeType.OFFLOAD_DEV, struct.pack("=iB3x", _LOOPBACK_DEVICE, flags))
+        device = Item(AttributeType.OFFLOAD_DEV, (_LOOPBACK_DEVICE, flags))
         for items in _algorithms(Protocol.ESP):
             if self._possible(Protocol.ESP, Family.INET, Mode.TRANSPORT, items):
                 where = _LOOPBACK[Family.INET]
@@ -354,30 +386,40 @@ class Features:
         return True
 
 
-def _message(kind: int, body: bytes, items: Iterable[_Item]) -> bytes:
-    whole = body + b"".join(link.attribute(number, payload) for number, payload in items)
-    return _HEADER.pack(_HEADER.size + len(whole), kind, link.REQUEST, 0, 0) + whole
+def _one_of(value: object, field: str, members: tuple[_Member, ...]) -> _Member:
+    """A member of some, by itself, by name or by number: the kernel's others can't be asked about."""
+    for member in members:
+        if value is member or (type(value) is int and value == member):
+            return member
+        if isinstance(value, str) and value.lower() == member.name.lower():
+            return member
+    names = ", ".join(member.name.lower() for member in members)
+    raise ValidationError(field, shown(value), f"is not one of {names}")
 
 
-def _plain(kind: AttributeType, name: bytes, key: int) -> _Item:
+def _message(kind: Message, fields: _Fields, items: Sequence[Item] = ()) -> bytes:
+    return bytes(wire.pack(kind, link.REQUEST, fields, items))
+
+
+def _plain(kind: AttributeType, name: bytes, key: int) -> Item:
     """struct xfrm_algo, with a random key of as many bytes."""
-    return kind, name.ljust(_NAME_SIZE, b"\0") + struct.pack("=I", key * 8) + os.urandom(key)
+    return Item(kind, (key * 8,), os.urandom(key), name)
 
 
-def _with_icv(kind: AttributeType, name: bytes, key: int, icv_bits: int) -> _Item:
+def _with_icv(kind: AttributeType, name: bytes, key: int, icv_bits: int) -> Item:
     """struct xfrm_algo_auth or xfrm_algo_aead."""
-    return kind, name.ljust(_NAME_SIZE, b"\0") + struct.pack("=II", key * 8, icv_bits) + os.urandom(key)
+    return Item(kind, (key * 8, icv_bits), os.urandom(key), name)
 
 
-def _digest(name: bytes, key: int) -> _Item:
+def _digest(name: bytes, key: int) -> Item:
     return _with_icv(AttributeType.ALG_AUTH_TRUNC, name, key, _ICV_BITS)
 
 
-def _cipher(name: bytes, key: int) -> _Item:
+def _cipher(name: bytes, key: int) -> Item:
     return _plain(AttributeType.ALG_CRYPT, name, key)
 
 
-def _algorithms(protocol: Protocol) -> Iterator[list[_Item]]:
+def _algorithms(protocol: Protocol) -> Iterator[list[Item]]:
     """Algorithms for a state of a protocol: some that a kernel for it is likely to have."""
     if protocol == Protocol.ESP:
         yield [_with_icv(AttributeType.ALG_AEAD, b"rfc4106(gcm(aes))", 20, 128)]
@@ -393,7 +435,7 @@ def _algorithms(protocol: Protocol) -> Iterator[list[_Item]]:
         yield []
 
 
-def _attempts(name: bytes) -> Iterator[tuple[Protocol, _Item, list[_Item]]]:
+def _attempts(name: bytes) -> Iterator[tuple[Protocol, Item, list[Item]]]:
     """Ways to use an algorithm: protocol, the algorithm, and others of which it may need one beside it."""
     for key in _AEAD_KEYS:
         yield Protocol.ESP, _with_icv(AttributeType.ALG_AEAD, name, key, 128), []

@@ -63,7 +63,7 @@ def read_statistics(transport: Transport) -> Statistics:
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise
-        operation = "read the statistics (this kernel is without CONFIG_XFRM_STATISTICS)"
+        operation = f"read /proc/net/{_FILE}, which a kernel without CONFIG_XFRM_STATISTICS lacks"
         raise KernelError(errno.EOPNOTSUPP, operation) from None
     counters = {}
     for line in content.decode("ascii", "replace").splitlines():

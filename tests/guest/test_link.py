@@ -4,11 +4,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import subprocess
 
 import pytest
 
-from xfrm_ext import AlreadyExists, KernelError, NotFound, Session, XfrmInterface
+from xfrm_ext import (
+    AeadAlgorithm,
+    AlreadyExists,
+    KernelError,
+    NotFound,
+    Policy,
+    Session,
+    State,
+    Template,
+    XfrmInterface,
+)
 from xfrm_ext.testing import inside, network_namespace
 
 
@@ -106,3 +118,71 @@ def test_many_in_one_dump(session: Session) -> None:
     assert {each.name: each.if_id for each in session.links.dump()} == {
         f"ipsec{number}": number for number in range(1, 301)
     }
+
+
+def gateway(session: Session, ours: str, theirs: str, spi_out: int, spi_in: int) -> None:
+    """States and policies of if_id 7 between two outer addresses."""
+    for source, destination, spi, direction in ((ours, theirs, spi_out, "out"), (theirs, ours, spi_in, "in")):
+        session.sad.add(
+            State(
+                source,
+                destination,
+                spi=spi,
+                mode="tunnel",
+                if_id=7,
+                aead=AeadAlgorithm("rfc4106(gcm(aes))", bytes(range(spi >> 4, (spi >> 4) + 20)), 128),
+            )
+        )
+        template = Template(source, destination, mode="tunnel")
+        session.spd.add(Policy(direction=direction, if_id=7, templates=[template]))
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_packets_go_through_one_that_was_moved(external: bool) -> None:
+    """Keys in one namespace, the program in another. What comes out of an external one at the other end could be
+    answered with a route that says the if_id, which takes CONFIG_LWTUNNEL: there, it is one way."""
+    with (
+        network_namespace() as here,
+        network_namespace() as red,
+        network_namespace() as far,
+        Session(here) as ours,
+        Session(red) as inner,
+        Session(far) as theirs,
+    ):
+        there = f"/proc/{os.getpid()}/fd/{far}"
+        ip(here, "link", "add", "wire", "type", "veth", "peer", "name", "peer", "netns", there)
+        for namespace, device, address in ((here, "wire", "192.0.2.1/24"), (far, "peer", "192.0.2.2/24")):
+            ip(namespace, "addr", "add", address, "dev", device)
+            ip(namespace, "link", "set", device, "up")
+        gateway(ours, "192.0.2.1", "192.0.2.2", 256, 512)
+        gateway(theirs, "192.0.2.2", "192.0.2.1", 512, 256)
+
+        ours.links.add("ipsec0", 7, device="wire")
+        ours.links.update("ipsec0", netns=red)
+        ip(red, "addr", "add", "10.1.0.1/32", "dev", "ipsec0")
+        inner.links.set_up("ipsec0")
+        ip(red, "route", "add", "10.2.0.0/16", "dev", "ipsec0")
+
+        theirs.links.add("ipsec0", None if external else 7, external=external, up=True)
+        ip(far, "addr", "add", "10.2.0.1/32", "dev", "ipsec0")
+        ip(far, "route", "add", "10.1.0.0/16", "dev", "ipsec0")
+
+        with inside(red):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with inside(far):
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with client, server:
+            for each, address in ((client, "10.1.0.1"), (server, "10.2.0.1")):
+                each.settimeout(10)
+                each.bind((address, 7000))
+            client.sendto(b"there", ("10.2.0.1", 7000))
+            data, sender = server.recvfrom(100)
+            assert (data, sender) == (b"there", ("10.1.0.1", 7000))
+            if not external:
+                server.sendto(b"and back", sender)
+                assert client.recv(100) == b"and back"
+        for session in (ours, theirs):
+            packets = {state.spi: state.current.packets for state in session.sad.dump()}
+            assert packets == {256: 1, 512: 0 if external else 1}
+            assert session.statistics().nonzero == {}
+        assert list(inner.sad.dump()) == []
