@@ -212,7 +212,8 @@ def table() -> str:
         "",
         "Made by `tests/test_coverage.py`: every message and attribute of the newest kernel. A",
         "codec encodes and decodes one when it is a field of a value, and nothing is lost there and back.",
-        "A kernel got it (*to*) and did what it says, or sent it (*from*); or why it did not (`tests/live.py`).",
+        "A kernel got it (*to*) and did what it says, or sent it (*from*); or why it did not",
+        "(`tests/live_scenarios.py`).",
         "",
         line(
             "",
@@ -247,7 +248,7 @@ def test_codecs_have_no_gap(codec: str) -> None:
 
 def test_kernels_refuse_with_a_reason() -> None:
     kernels = live.recorded()
-    assert kernels, "tests/coverage_live.json was made from another list: see tests/live.py"
+    assert kernels, "tests/coverage_live.json was made from another list: see tests/live_scenarios.py"
     for row in live.rows():
         if row in NOT_MEANT:
             continue

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The scenarios of tests/live.py on the kernel at hand, through each codec. With XFRM_EXT_RECORD=1 the notes are
-written to tests/coverage_live.json; the guest's kernel must do everything."""
+"""The scenarios of tests/live_scenarios.py on the kernel at hand, through each codec; the guest's kernel must do
+everything. With XFRM_EXT_RECORD=1 the notes are written to tests/coverage_live.json, here and in the guest:
+
+    XFRM_EXT_RECORD=1 .venv/bin/python -m pytest tests/test_live_coverage.py
+    XFRM_EXT_RECORD=1 tests/guest/run --writable tests -- .venv/bin/python -m pytest tests/guest/test_live.py
+"""
 
 from __future__ import annotations
 
