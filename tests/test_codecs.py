@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ from xfrm_ext import (
     State,
     StateFilter,
     StateId,
+    wire,
 )
 from xfrm_ext.codec import native, pure
 from xfrm_ext.codec.generic import Codec
@@ -64,7 +66,7 @@ def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("message", BODIES, ids=lambda message: message.name)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_message_survives(message: Message, data: st.DataObject) -> None:
     request = data.draw(requests(message))
@@ -85,7 +87,7 @@ def test_every_message_survives(message: Message, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("message", BODIES, ids=lambda message: message.name)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_values_can_be_taken_apart(message: Message, data: st.DataObject) -> None:
     body = data.draw(BODIES[message])
@@ -98,8 +100,7 @@ def test_values_can_be_taken_apart(message: Message, data: st.DataObject) -> Non
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    size = len(payload) + 4
-    return size.to_bytes(2, "little") + kind.to_bytes(2, "little") + payload + bytes(-size % 4)
+    return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
 
 
 @st.composite
@@ -110,14 +111,14 @@ def damaged(draw: st.DrawFn, encoded: bytes) -> bytes:
         for _ in range(draw(st.integers(1, 3))):
             one = draw(ANY_ATTRIBUTES | st.builds(Attribute, st.integers(1, 41), st.binary(max_size=90)))
             result += attribute(one.type, one.payload)
-        result[0:4] = len(result).to_bytes(4, "little")
+        result[0:4] = struct.pack("=I", len(result))
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(16, len(result) - 1) if len(result) > 16 else st.just(0))
         result[place] = draw(st.sampled_from([0, 1, 2, 4, 10, 33, 64, 128, 255]) | U8)
     if draw(st.integers(0, 3)) == 0:
         result = result[: draw(st.integers(0, len(result)))]
         if draw(st.booleans()) and len(result) >= 16:
-            result[0:4] = len(result).to_bytes(4, "little")
+            result[0:4] = struct.pack("=I", len(result))
     if draw(st.integers(0, 9)) == 0 and len(result) > 8:
         result[draw(st.integers(0, 7))] = draw(U8)  # length, type, flags
     return bytes(result)
@@ -130,7 +131,7 @@ def settled(codec: Codec, value: Any, kind: int) -> Any:
 
 
 @pytest.mark.parametrize("message", BODIES, ids=lambda message: message.name)
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_damage_is_seen_by_both_or_by_none(message: Message, data: st.DataObject) -> None:
     received = data.draw(requests(message).map(native.encode).flatmap(damaged))
@@ -138,7 +139,7 @@ def test_damage_is_seen_by_both_or_by_none(message: Message, data: st.DataObject
     if one is ProtocolError or other is ProtocolError:
         assert one == other
         return
-    kind = int.from_bytes(received[4:6], "little")
+    kind = struct.unpack_from("=H", received, 4)[0]
     assert isinstance(one, Request) == isinstance(other, Request)
     same(body_of(one), body_of(other))
     repr(one)
@@ -153,8 +154,7 @@ def test_damage_is_seen_by_both_or_by_none(message: Message, data: st.DataObject
 
 @given(st.sampled_from(list(BODIES)), st.binary(max_size=600))
 def test_noise(message: Message, noise: bytes) -> None:
-    size = 16 + len(noise)
-    received = size.to_bytes(4, "little") + int(message).to_bytes(2, "little") + bytes(10) + noise
+    received = struct.pack("=IHHII", 16 + len(noise), message, 0, 0, 0) + noise
     one, other = (outcome(codec.decode, received) for codec in CODECS)
     if isinstance(one, type) or isinstance(other, type):
         assert one == other
@@ -167,7 +167,7 @@ def test_events_can_always_be_read(request: Request, data: st.DataObject) -> Non
     """A subscription never dies of a message: what can't be read is handed out as bytes, which nothing shows."""
     received = data.draw(damaged(native.encode(request)).filter(lambda message: len(message) >= 16))
     one, other = (codec.decode_event(received, 3) for codec in CODECS)
-    assert (one.message, one.namespace_id) == (int.from_bytes(received[4:6], "little"), 3)
+    assert (one.message, one.namespace_id) == (struct.unpack_from("=H", received, 4)[0], 3)
     assert (one.sequence, one.port) == (other.sequence, other.port)
     same(one.body, other.body)
     if isinstance(one.body, Secret):
@@ -177,13 +177,10 @@ def test_events_can_always_be_read(request: Request, data: st.DataObject) -> Non
 @given(states())
 def test_states_read_by_the_codec_that_is_not_selected(state: State) -> None:
     """It fills the fields in at once, so that nothing depends on which one reads them later."""
-    from xfrm_ext import wire
-
     encoded = native.encode(state)
     for codec in CODECS:
         read = State._from_message(encoded, codec.wire)
         same(read, state)
-        assert (read._wire is None) is False
         # Both are bytes that the other one can read.
         same(State._from_wire(wire.memory(read._wire)), state)
 
@@ -196,7 +193,7 @@ class TestTwoWays:
     def test_updates_of_states(self, codec: Codec) -> None:
         state = State("10.0.0.1", "10.0.0.2", spi=1)
         add, update = codec.encode(state), codec.encode(Request(Message.UPDSA, state))
-        assert update[4:6] == b"\x1a\0"
+        assert update[4:6] == struct.pack("=H", 0x1A)
         assert update[:4] + update[6:] == add[:4] + add[6:]
         assert codec.decode(update) == state
         assert codec.encode(state) == add  # which the update has not changed

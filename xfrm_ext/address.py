@@ -27,17 +27,23 @@ def address(value: AddressLike | None, field: str) -> tuple[str, Family]:
 
 
 def pair(
-    source: AddressLike | None, destination: AddressLike | None, owner: str, family: Family | None = None
+    source: AddressLike | None,
+    destination: AddressLike | None,
+    owner: str,
+    family: Family | None = None,
+    names: tuple[str, str] = ("source", "destination"),
 ) -> tuple[str, str, Family]:
     """The texts and the family of two addresses, which must be of one family. One that is None is any address."""
-    from_text, from_family = address(source, f"{owner}.source")
-    to_text, to_family = address(destination, f"{owner}.destination")
+    glue = "." if owner[0].isupper() and "." not in owner else "_"
+    one, other = (f"{owner}{glue}{name}" for name in names)
+    from_text, from_family = address(source, one)
+    to_text, to_family = address(destination, other)
     found = (from_family or to_family or Family.INET) if family is None else family
     if source is not None and found not in (from_family, Family.UNSPEC):
-        raise ValidationError(f"{owner}.source", shown(source), "is not of the family that was given")
+        raise ValidationError(one, shown(source), "is not of the family that was given")
     if destination is not None and found not in (to_family, Family.UNSPEC):
-        other = "the source" if family is None else "the one that was given"
-        raise ValidationError(f"{owner}.destination", shown(destination), f"is of another family than {other}")
+        than = f"the {names[0]}" if family is None else "the one that was given"
+        raise ValidationError(other, shown(destination), f"is of another family than {than}")
     return (
         any_of(found) if source is None else from_text,
         any_of(found) if destination is None else to_text,

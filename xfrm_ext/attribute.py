@@ -116,6 +116,14 @@ def items_of(values: object, kind: type, field: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def attributes_of(values: object, field: str) -> tuple[Attribute, ...]:
+    """The attributes that an iterable yields."""
+    found = items_of(values, Attribute, field)
+    for one in found:
+        instance(one, Attribute, field)
+    return found
+
+
 def _a(kind: type) -> str:
     return f"{'an' if kind.__name__[0] in 'AO' else 'a'} {kind.__name__}"
 
@@ -130,12 +138,12 @@ class Items:
     """The items of a message, to be taken one by one. Of two of a kind the last counts, as in the kernel."""
 
     def __init__(self, items: Iterable[Item]) -> None:
+        self._listed = list(items)
         self._items: dict[int, Item] = {}
-        self._raw: list[Item] = []
-        for item in items:
+        for item in self._listed:
             if item.numbers is None:
-                self._raw.append(item)
-            elif item.type == AttributeType.MIGRATE and item.type in self._items:
+                continue
+            if item.type == AttributeType.MIGRATE and item.type in self._items:
                 # The kernel tells of each in an attribute of its own, and takes them in one.
                 self._items[item.type] = item._replace(data=self._items[item.type].data + item.data)
             else:
@@ -182,9 +190,9 @@ class Items:
         return ReplayState._from_items(self.take(AttributeType.REPLAY_VAL), None), None
 
     def drain(self) -> list[Item]:
-        """All items that were not taken."""
-        left = [*self._items.values(), *self._raw]
-        self._items, self._raw = {}, []
+        """All items of types that were not taken, in their order."""
+        left = [item for item in self._listed if item.numbers is None or item.type in self._items]
+        self._items, self._listed = {}, []
         return left
 
     def rest(self, wire: Any) -> tuple[Attribute, ...]:

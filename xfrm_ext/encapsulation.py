@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfrm_ext.address import ANY, address, encoded
-from xfrm_ext.checks import choice, choices, integer
-from xfrm_ext.constants import AttributeType, EncapsulationType
+from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.constants import AttributeType, EncapsulationType, Family
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.selector import AddressLike
 from xfrm_ext.wire.item import Item
 
@@ -41,13 +42,23 @@ class Encapsulation:
         text = None
         if original_address is not None:
             text = address(original_address, "Encapsulation.original_address")[0]
+            if text in ("0.0.0.0", "::"):
+                text = None  # which is what no address is sent as
         object.__setattr__(self, "original_address", text)
 
     @classmethod
     def _from_item(cls, item: Item, family: int, wire: Any) -> Encapsulation:
         kind, source, destination = item.numbers or (0, 0, 0)
-        text = None if item.data == ANY else wire.address_text(item.data, family)
+        # The kernel takes an address of IPv6 in a state of IPv4 too, and its bytes tell.
+        own = family if family == Family.INET6 else Family.UNSPEC
+        text = None if item.data == ANY else wire.address_text(item.data, own)
         return cls(EncapsulationType(kind), source, destination, text)
+
+    def _check(self, family: int, field: str) -> None:
+        """Whether it can be that of a state of a family: there, four bytes would be those of an IPv6 address."""
+        if family == Family.INET6 and self.original_address is not None and ":" not in self.original_address:
+            rule = "is the original address in it, of another family than the state"
+            raise ValidationError(field, shown(self.original_address), rule)
 
     def _item(self, wire: Any) -> Item:
         data = ANY if self.original_address is None else encoded(self.original_address, wire)

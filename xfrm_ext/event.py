@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from xfrm_ext.address import encoded
-from xfrm_ext.attribute import Attribute, Items, instance, items_of, mark_item, rest_items
-from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.address import address, encoded, pair
+from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, mark_item, rest_items
+from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     AsyncEventFlag,
@@ -20,12 +20,13 @@ from xfrm_ext.constants import (
     Protocol,
     StateDirection,
 )
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.lifetime import LifetimeCurrent
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy
 from xfrm_ext.replay import ReplayState
 from xfrm_ext.selector import Selector
-from xfrm_ext.state import State, StateId, _id_fields, _id_values
+from xfrm_ext.state import State, StateId, _id_fields, _id_values, bare_id
 from xfrm_ext.template import Template
 from xfrm_ext.value import is_selected
 from xfrm_ext.wire.item import Item
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _FLAGS = 5  # NLM_F_REQUEST | NLM_F_ACK
 _DIRECTIONS = choices(StateDirection)
+_PROTOCOLS = choices(Protocol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +58,27 @@ class Acquire:
     aalgos: int = 0xFFFFFFFF
     ealgos: int = 0xFFFFFFFF
     calgos: int = 0xFFFFFFFF
-    family: Family
-    """Of the two addresses: that of the template."""
+    family: Family = Family.UNSPEC
+    """Of the two addresses: that of the template, whatever is given. What is not told here stands in ``policy``."""
     cpu: int | None = None
     """The CPU that wants a state of its own (XFRMA_SA_PCPU)."""
-    attributes: tuple[Attribute, ...] = ()
+
+    def __post_init__(self) -> None:
+        instance(self.policy, Policy, "Acquire.policy")
+        protocol = Protocol(choice(self.protocol, "Acquire.protocol", _PROTOCOLS, Protocol))
+        object.__setattr__(self, "protocol", protocol)
+        family = _family(self.policy, protocol)
+        source, destination, _ = pair(self.source, self.destination, "Acquire", family)
+        for name, value in (
+            ("source", source),
+            ("destination", destination),
+            ("selector", instance(self.selector, Selector, "Acquire.selector")),
+            ("family", family),
+            ("cpu", None if self.cpu is None else integer(self.cpu, "Acquire.cpu", 0xFFFFFFFF)),
+        ):
+            object.__setattr__(self, name, value)
+        for name in ("spi", "sequence", "aalgos", "ealgos", "calgos"):
+            object.__setattr__(self, name, integer(getattr(self, name), f"Acquire.{name}", 0xFFFFFFFF))
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -85,10 +103,7 @@ class Acquire:
 
     @property
     def _template(self) -> Template | None:
-        for template in self.policy.templates:
-            if template.protocol in (self.protocol, Protocol.IPSEC_ANY):
-                return template
-        return None
+        return _template(self.policy, self.protocol)
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         policy, tail = _policy_parts(self.policy, wire)
@@ -106,17 +121,13 @@ class Acquire:
         }
         if self.cpu is not None:
             tail.append(Item(AttributeType.SA_PCPU, (self.cpu,)))
-        return parts, tail + rest_items(self.attributes)
+        return parts, tail
 
     @classmethod
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Acquire:
         cpu = items.number(AttributeType.SA_PCPU)
         policy = _policy(values["policy"], items, wire)
-        family = policy.selector.family
-        for template in policy.templates:
-            if template.protocol in (values["protocol"], Protocol.IPSEC_ANY):
-                family = template.family
-                break
+        family = _family(policy, values["protocol"])
         return cls(
             source=wire.address_text(values["source"], family),
             destination=wire.address_text(values["destination"], family),
@@ -128,9 +139,22 @@ class Acquire:
             aalgos=values["aalgos"],
             ealgos=values["ealgos"],
             calgos=values["calgos"],
-            family=family,
             cpu=cpu,
         )
+
+
+def _template(policy: Policy, protocol: int) -> Template | None:
+    """That which wants a state of a protocol."""
+    for template in policy.templates:
+        if template.protocol in (protocol, Protocol.IPSEC_ANY):
+            return template
+    return None
+
+
+def _family(policy: Policy, protocol: int) -> Family:
+    """Of the addresses of that state."""
+    template = _template(policy, protocol)
+    return policy.selector.family if template is None else template.family
 
 
 def _policy(fixed: bytes, items: Items, wire: Any) -> Policy:
@@ -166,6 +190,10 @@ class StateExpired:
     hard: bool
     """Whether it is gone; otherwise it is time to replace it."""
 
+    def __post_init__(self) -> None:
+        instance(self.state, State, "StateExpired.state")
+        object.__setattr__(self, "hard", bool(self.hard))
+
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         fixed, items = _state_parts(self.state, wire)
         return {"state": fixed, "hard": int(self.hard)}, items
@@ -182,6 +210,10 @@ class PolicyExpired:
     policy: Policy
     hard: bool
     """Whether it is gone."""
+
+    def __post_init__(self) -> None:
+        instance(self.policy, Policy, "PolicyExpired.policy")
+        object.__setattr__(self, "hard", bool(self.hard))
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         fixed, items = _policy_parts(self.policy, wire)
@@ -230,20 +262,17 @@ class AsyncEvent:
         attributes: Iterable[Attribute] = (),
     ) -> None:
         """Raises ValidationError."""
-        if isinstance(id, State):
-            id = id.id
         way = None
         if direction is not None:
             way = StateDirection(choice(direction, "AsyncEvent.direction", _DIRECTIONS, StateDirection))
         number = checked_flags(flags, "AsyncEvent.flags", AsyncEventFlag, 0xFFFFFFFF)
         for name, value in (
-            ("id", instance(id, StateId, "AsyncEvent.id")),
+            ("id", bare_id(id, "AsyncEvent.id", source=True)),
             ("reqid", integer(reqid, "AsyncEvent.reqid", 0xFFFFFFFF)),
             ("flags", AsyncEventFlag(number)),
-            ("replay", None if replay is None else instance(replay, ReplayState, "AsyncEvent.replay")),
             ("lifetime", None if lifetime is None else instance(lifetime, LifetimeCurrent, "AsyncEvent.lifetime")),
             ("direction", way),
-            ("attributes", items_of(attributes, Attribute, "AsyncEvent.attributes")),
+            ("attributes", attributes_of(attributes, "AsyncEvent.attributes")),
         ):
             object.__setattr__(self, name, value)
         for name, value in (
@@ -255,6 +284,21 @@ class AsyncEvent:
         ):
             checked = None if value is None else integer(value, f"AsyncEvent.{name}", 0xFFFFFFFF)
             object.__setattr__(self, name, checked)
+        object.__setattr__(self, "replay", self._checked(replay))
+
+    def _checked(self, replay: ReplayState | None) -> ReplayState | None:
+        """The sequence numbers in the form that the window asks for."""
+        if replay is not None:
+            instance(replay, ReplayState, "AsyncEvent.replay")
+        if self.replay_window is None:
+            if replay is not None and replay.words is not None:
+                raise ValidationError("AsyncEvent.replay_window", None, "is needed with ReplayState.words")
+            if replay is not None:
+                replay._legacy_item()
+            return replay
+        replay = (replay or ReplayState())._as_read(self.replay_window)
+        replay._extended_item(self.replay_window)
+        return replay
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         fixed = _id_fields(self.id, wire)
@@ -318,6 +362,18 @@ class Report:
     care_of_address: str | None = None
     attributes: tuple[Attribute, ...] = ()
 
+    def __post_init__(self) -> None:
+        protocol = Protocol(choice(self.protocol, "Report.protocol", _PROTOCOLS, Protocol))
+        object.__setattr__(self, "protocol", protocol)
+        instance(self.selector, Selector, "Report.selector")
+        if self.care_of_address is not None:
+            text, family = address(self.care_of_address, "Report.care_of_address")
+            if self.selector.family not in (family, Family.UNSPEC):
+                rule = "is of another family than the selector"
+                raise ValidationError("Report.care_of_address", shown(self.care_of_address), rule)
+            object.__setattr__(self, "care_of_address", text)
+        object.__setattr__(self, "attributes", attributes_of(self.attributes, "Report.attributes"))
+
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         items = []
         if self.care_of_address is not None:
@@ -344,6 +400,21 @@ class Mapping:
     new_source: str
     new_port: int
     attributes: tuple[Attribute, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = bare_id(self.id, "Mapping.id")
+        names = ("old_source", "new_source")
+        old, new, _ = pair(self.old_source, self.new_source, "Mapping", named.family, names)
+        for name, value in (
+            ("id", named),
+            ("reqid", integer(self.reqid, "Mapping.reqid", 0xFFFFFFFF)),
+            ("old_source", old),
+            ("old_port", integer(self.old_port, "Mapping.old_port", 0xFFFF)),
+            ("new_source", new),
+            ("new_port", integer(self.new_port, "Mapping.new_port", 0xFFFF)),
+            ("attributes", attributes_of(self.attributes, "Mapping.attributes")),
+        ):
+            object.__setattr__(self, name, value)
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         fixed = _id_fields(self.id, wire)
@@ -387,7 +458,7 @@ class Event:
     MIGRATE               Migration
     MIGRATE_STATE         StateMigration
     MAPPING               Mapping
-    FLUSHSA               Protocol; IPSEC_ANY or 0: all
+    FLUSHSA               Protocol, or None for all, as IPSEC_ANY is
     FLUSHPOLICY           PolicyType
     GETDEFAULT            PolicyDefaults
     ====================  ==========================================================

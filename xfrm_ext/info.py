@@ -38,6 +38,11 @@ class SpdInfo:
     ipv6_local_bits: int = 0
     ipv6_remote_bits: int = 0
 
+    def __post_init__(self) -> None:
+        for name in _SPD_FIELDS:
+            most = 0xFF if name.endswith("_bits") else 0xFFFFFFFF
+            object.__setattr__(self, name, integer(getattr(self, name), f"SpdInfo.{name}", most))
+
     @property
     def total(self) -> int:
         """Policies in the SPD, without those of sockets."""
@@ -55,7 +60,8 @@ class SpdInfo:
         return {"flags": 0}, [
             Item(uapi.XFRMA_SPD_INFO, tuple(values[0:6])),
             Item(uapi.XFRMA_SPD_HINFO, tuple(values[6:8])),
-            *self.thresholds._items(),
+            Item(uapi.XFRMA_SPD_IPV4_HTHRESH, tuple(values[8:10])),
+            Item(uapi.XFRMA_SPD_IPV6_HTHRESH, tuple(values[10:12])),
         ]
 
     @classmethod
@@ -110,6 +116,10 @@ class SadInfo:
     count: int = 0
     hash_buckets: int = 0
     hash_limit: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "hash_buckets", "hash_limit"):
+            object.__setattr__(self, name, integer(getattr(self, name), f"SadInfo.{name}", 0xFFFFFFFF))
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         return {"flags": 0}, [

@@ -13,6 +13,7 @@ from xfrm_ext.attribute import (
     Attribute,
     Items,
     Offload,
+    attributes_of,
     instance,
     items_of,
     offload_item,
@@ -34,11 +35,12 @@ from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.mark import Mark
 from xfrm_ext.selector import AddressLike, Selector
-from xfrm_ext.state import State, StateId, _id_fields, _id_values
+from xfrm_ext.state import State, StateId, _id_fields, _id_values, bare_id
 from xfrm_ext.wire.item import Item
 
 _PROTOCOLS = choices(Protocol)
 _MODES = choices(Mode)
+_FAMILIES = choices(Family)
 _DIRECTIONS = choices(Direction)
 _TYPES = choices(PolicyType)
 _SIZE = 76  # struct xfrm_user_migrate
@@ -70,16 +72,18 @@ class Move:
         protocol: Protocol | int | str = Protocol.ESP,
         mode: Mode | int | str = Mode.TUNNEL,
         reqid: int = 0,
-        old_family: Family | None = None,
-        new_family: Family | None = None,
+        old_family: Family | int | str | None = None,
+        new_family: Family | int | str | None = None,
     ) -> None:
         """Raises ValidationError."""
         values: dict[str, Any] = {}
+        given = _family(old_family, "Move.old_family")
         values["old_source"], values["old_destination"], values["old_family"] = pair(
-            old_source, old_destination, "Move.old", old_family
+            old_source, old_destination, "Move.old", given
         )
+        given = _family(new_family, "Move.new_family")
         values["new_source"], values["new_destination"], values["new_family"] = pair(
-            new_source, new_destination, "Move.new", new_family
+            new_source, new_destination, "Move.new", given
         )
         values["protocol"] = Protocol(choice(protocol, "Move.protocol", _PROTOCOLS, Protocol))
         values["mode"] = Mode(choice(mode, "Move.mode", _MODES, Mode))
@@ -122,10 +126,15 @@ class KmAddress:
     reserved: int = 0
 
     def __init__(
-        self, local: AddressLike, remote: AddressLike, family: Family | None = None, reserved: int = 0
+        self,
+        local: AddressLike,
+        remote: AddressLike,
+        family: Family | int | str | None = None,
+        reserved: int = 0,
     ) -> None:
         """Raises ValidationError."""
-        local_text, remote_text, found = pair(local, remote, "KmAddress", family)
+        given = _family(family, "KmAddress.family")
+        local_text, remote_text, found = pair(local, remote, "KmAddress", given, ("local", "remote"))
         object.__setattr__(self, "local", local_text)
         object.__setattr__(self, "remote", remote_text)
         object.__setattr__(self, "family", found)
@@ -170,6 +179,9 @@ class Migration:
         if len(several) > MAX_TEMPLATES:
             rule = f"moves, and {MAX_TEMPLATES} is the most"
             raise ValidationError("Migration.moves", str(len(several)), rule)
+        wrapped = _optional(encapsulation, Encapsulation, "Migration.encapsulation")
+        if wrapped is not None:
+            wrapped._check(several[0].new_family if several else Family.INET, "Migration.encapsulation")
         way = choice(direction, "Migration.direction", _DIRECTIONS, Direction)
         kind = choice(policy_type, "Migration.policy_type", _TYPES, PolicyType)
         for name, value in (
@@ -178,11 +190,11 @@ class Migration:
             ("moves", several),
             ("policy_type", PolicyType(kind)),
             ("key_managers", _optional(key_managers, KmAddress, "Migration.key_managers")),
-            ("encapsulation", _optional(encapsulation, Encapsulation, "Migration.encapsulation")),
+            ("encapsulation", wrapped),
             ("if_id", None if if_id is None else integer(if_id, "Migration.if_id", 0xFFFFFFFF)),
             ("offload", _optional(offload, Offload, "Migration.offload")),
             ("index", integer(index, "Migration.index", 0xFFFFFFFF)),
-            ("attributes", items_of(attributes, Attribute, "Migration.attributes")),
+            ("attributes", attributes_of(attributes, "Migration.attributes")),
         ):
             object.__setattr__(self, name, value)
 
@@ -228,6 +240,7 @@ class StateMigration:
     xfrm_user_migrate_state; newer than Linux 6.18)."""
 
     id: StateId
+    """The source address is no part of it: the kernel does not ask for it here."""
     new_source: str
     new_destination: str
     new_family: Family = Family.INET
@@ -247,7 +260,7 @@ class StateMigration:
         new_source: AddressLike,
         new_destination: AddressLike,
         *,
-        new_family: Family | None = None,
+        new_family: Family | int | str | None = None,
         reqid: int = 0,
         selector: Selector | None = None,
         flags: MigrateStateFlag | int | str | Iterable[str] = 0,
@@ -257,22 +270,24 @@ class StateMigration:
         attributes: Iterable[Attribute] = (),
     ) -> None:
         """Raises ValidationError."""
-        if isinstance(id, State):
-            id = id.id
-        source, destination, family = pair(new_source, new_destination, "StateMigration.new", new_family)
+        given = _family(new_family, "StateMigration.new_family")
+        source, destination, family = pair(new_source, new_destination, "StateMigration.new", given)
+        wrapped = _optional(encapsulation, Encapsulation, "StateMigration.encapsulation")
+        if wrapped is not None:
+            wrapped._check(family, "StateMigration.encapsulation")
         number = checked_flags(flags, "StateMigration.flags", MigrateStateFlag, 0xFFFFFFFF)
         for name, value in (
-            ("id", instance(id, StateId, "StateMigration.id")),
+            ("id", bare_id(id, "StateMigration.id")),
             ("new_source", source),
             ("new_destination", destination),
             ("new_family", family),
             ("reqid", integer(reqid, "StateMigration.reqid", 0xFFFFFFFF)),
             ("selector", _optional(selector, Selector, "StateMigration.selector") or _ANY),
             ("flags", MigrateStateFlag(number)),
-            ("encapsulation", _optional(encapsulation, Encapsulation, "StateMigration.encapsulation")),
+            ("encapsulation", wrapped),
             ("if_id", None if if_id is None else integer(if_id, "StateMigration.if_id", 0xFFFFFFFF)),
             ("offload", _optional(offload, Offload, "StateMigration.offload")),
-            ("attributes", items_of(attributes, Attribute, "StateMigration.attributes")),
+            ("attributes", attributes_of(attributes, "StateMigration.attributes")),
         ):
             object.__setattr__(self, name, value)
 
@@ -305,6 +320,10 @@ class StateMigration:
             **_common(items, family, wire),
             attributes=items.rest(wire),
         )
+
+
+def _family(value: Family | int | str | None, field: str) -> Family | None:
+    return None if value is None else Family(choice(value, field, _FAMILIES, Family))
 
 
 def _optional(value: Any, kind: type, field: str) -> Any:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xfrm_ext.checks import integer
 from xfrm_ext.constants import AttributeType
@@ -37,6 +37,10 @@ class ReplayState:
         object.__setattr__(self, "bitmap", integer(self.bitmap, "ReplayState.bitmap", 2**LARGEST_WINDOW - 1))
         if self.words is not None:
             object.__setattr__(self, "words", integer(self.words, "ReplayState.words", 0xFFFFFFFF))
+
+    def _as_read(self, window: int) -> ReplayState:
+        """The same as it is read back, where as many words as the window needs need not be told."""
+        return replace(self, words=None) if self.words == (window + 31) // 32 else self
 
     def _legacy_item(self) -> Item:
         """XFRMA_REPLAY_VAL."""

@@ -4,11 +4,12 @@ StateFilter."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xfrm_ext.address import ANY
-from xfrm_ext.attribute import Attribute, Items, instance, rest_items
+from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, rest_items
 from xfrm_ext.checks import choice, choices, integer
 from xfrm_ext.constants import AttributeType, Family, Message, PolicyType, Protocol
 from xfrm_ext.errors import ValidationError
@@ -22,6 +23,7 @@ from xfrm_ext.wire.item import Item
 
 _PROTOCOLS = choices(Protocol)
 _FAMILIES = choices(Family)
+_MESSAGES = choices(Message)
 _U32 = 0xFFFFFFFF
 
 
@@ -76,7 +78,7 @@ class StateFilter:
         source: PrefixLike | None = None,
         destination: PrefixLike | None = None,
         family: Family | int | str | None = None,
-        attributes: tuple[Attribute, ...] = (),
+        attributes: Iterable[Attribute] = (),
     ) -> None:
         """Raises ValidationError."""
         kind = None
@@ -99,7 +101,7 @@ class StateFilter:
             ("source", source),
             ("destination", destination),
             ("family", wanted),
-            ("attributes", attributes),
+            ("attributes", attributes_of(attributes, "StateFilter.attributes")),
         ):
             object.__setattr__(self, name, value)
 
@@ -108,10 +110,8 @@ class StateFilter:
         if self.protocol is not None:
             items.append(Item(AttributeType.PROTO, (self.protocol,)))
         if self.family is not None:
-            zero = "::/0" if self.family == Family.INET6 else "0.0.0.0/0"
-            selector: bytes = wire.selector_bytes(
-                self.source or zero, self.destination or zero, self.family, False, None
-            )
+            texts = self.source or "", self.destination or ""
+            selector: bytes = wire.selector_bytes(*texts, self.family, False, None)
             destination, source, to_bits, from_bits = selector[:16], selector[16:32], selector[42], selector[43]
             numbers = (self.family, from_bits, to_bits)
             items.append(Item(AttributeType.ADDRESS_FILTER, numbers, source + destination))
@@ -129,6 +129,7 @@ class StateFilter:
         for at, bits in ((0, from_bits), (16, to_bits)):
             part = addresses.data[at : at + 16]
             values.append(None if part == ANY and not bits else f"{wire.address_text(part, family)}/{bits}")
+        wire.selector_bytes(values[0] or "", values[1] or "", family, False, None)  # refuses what is no prefix
         value = cls.__new__(cls)  # as it came, host bits and all
         for name, one in zip(
             ("protocol", "source", "destination", "family", "attributes"),
@@ -181,6 +182,10 @@ class Request:
 
     message: Message
     body: Body = None
+
+    def __post_init__(self) -> None:
+        kind = choice(self.message, "Request.message", _MESSAGES, Message)
+        object.__setattr__(self, "message", Message(kind))
 
 
 __all__ = ["Body", "Request", "SpiRequest", "StateFilter", "StateId"]

@@ -16,9 +16,9 @@ from xfrm_ext.attribute import (
     Items,
     Offload,
     SecurityContext,
+    attributes_of,
     context_item,
     instance,
-    items_of,
     mark_item,
     offload_item,
     rest_items,
@@ -79,6 +79,10 @@ class StateStatistics:
     replay: int = 0
     """Seen before."""
     integrity_failed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("replay_window", "replay", "integrity_failed"):
+            object.__setattr__(self, name, integer(getattr(self, name), f"StateStatistics.{name}", _U32))
 
 
 NO_STATISTICS = StateStatistics()
@@ -288,7 +292,7 @@ class State(Value):
             "encryption": _optional(encryption, Algorithm, "encryption"),
             "aead": _optional(aead, AeadAlgorithm, "aead"),
             "compression": _optional(compression, Algorithm, "compression"),
-            "encapsulation": _optional(encapsulation, Encapsulation, "encapsulation"),
+            "encapsulation": _encapsulation(encapsulation, found),
             "replay_window": integer(replay_window, "State.replay_window", LARGEST_WINDOW),
             "replay": _optional(replay, ReplayState, "replay"),
             "flags": StateFlag(checked_flags(flags, "State.flags", StateFlag, 255)),
@@ -308,15 +312,13 @@ class State(Value):
             "traffic_flow_padding": _number(traffic_flow_padding, "traffic_flow_padding"),
             "iptfs": _optional(iptfs, IpTfs, "iptfs"),
             "security_context": _optional(security_context, SecurityContext, "security_context"),
-            "care_of_address": _care_of(care_of_address),
+            "care_of_address": _care_of(care_of_address, found),
             "replay_threshold": _number(replay_threshold, "replay_threshold"),
             "event_timer_threshold": _number(event_timer_threshold, "event_timer_threshold"),
             "last_used": None if last_used is None else integer(last_used, "State.last_used", 2**64 - 1),
             "lifetime_value": _optional(lifetime_value, LifetimeCurrent, "lifetime_value"),
-            "attributes": items_of(attributes, Attribute, "State.attributes"),
+            "attributes": attributes_of(attributes, "State.attributes"),
         }
-        for attribute in values["attributes"]:
-            instance(attribute, Attribute, "State.attributes")
         set_wire(self, _pack(values, selected))
 
     @classmethod
@@ -347,7 +349,8 @@ class State(Value):
         return memoryview(self._encoded(selected)) == memoryview(other._encoded(selected))
 
     def __hash__(self) -> int:
-        return hash(bytes(self._wire[72:93]))  # destination, SPI and protocol
+        # The address's first four bytes, which are there in each family; SPI and protocol.
+        return hash(bytes(self._wire[72:76]) + bytes(self._wire[88:93]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if any((self.authentication, self.encryption, self.aead)) or _has_key(self.attributes):
@@ -392,8 +395,20 @@ def _mark(value: object, name: str) -> Mark | None:
     return mark if mark is not None and mark.mask else None  # every mark: the kernel does not store it either
 
 
-def _care_of(value: AddressLike | None) -> str | None:
-    return None if value is None else address(value, "State.care_of_address")[0]
+def _care_of(value: AddressLike | None, family: Family) -> str | None:
+    if value is None:
+        return None
+    text, own = address(value, "State.care_of_address")
+    if family not in (own, Family.UNSPEC):
+        raise ValidationError("State.care_of_address", shown(value), "is of another family than the state")
+    return text
+
+
+def _encapsulation(value: Any, family: Family) -> Encapsulation | None:
+    if value is not None:
+        instance(value, Encapsulation, "State.encapsulation")._check(family, "State.encapsulation")
+    wrapped: Encapsulation | None = value
+    return wrapped
 
 
 def _pack(values: dict[str, Any], wire: Any) -> Any:
@@ -614,7 +629,7 @@ class StateId:
             mark = None  # every mark, as in a state
         object.__setattr__(self, "mark", mark)
         object.__setattr__(self, "family", found)
-        object.__setattr__(self, "attributes", items_of(attributes, Attribute, "StateId.attributes"))
+        object.__setattr__(self, "attributes", attributes_of(attributes, "StateId.attributes"))
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         items = [] if self.mark is None else [mark_item(self.mark)]
@@ -625,6 +640,17 @@ class StateId:
     @classmethod
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> StateId:
         return cls(**_id_values(values, wire), **_id_options(values, items, wire), attributes=items.rest(wire))
+
+
+def bare_id(value: object, field: str, *, source: bool = False) -> StateId:
+    """The id of a state for a message that has no room for more than the structure, the mark and, at most, the
+    source address: what else it has is left out where the kernel would not look at it, or refused."""
+    found: StateId = instance(value.id if isinstance(value, State) else value, StateId, field)
+    if found.attributes:
+        raise ValidationError(field, None, "has attributes of its own, which are those of the message here")
+    if found.source is not None and (not source or found.source == any_of(found.family)):
+        found = replace(found, source=None)
+    return found
 
 
 def _id_fields(value: Any, wire: Any) -> dict[str, Any]:

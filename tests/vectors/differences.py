@@ -46,7 +46,6 @@ from vectors import (
     SET_MARK,
     SET_MARK_MASK,
     TFCPAD,
-    UPDSA,
     Difference,
     Parts,
     take_apart,
@@ -121,13 +120,6 @@ def _plain_type(kind: int, payload: bytes) -> tuple[int, bytes]:
     return kind & 0x3FFF, payload
 
 
-def _own_family(parts: Parts) -> Parts:
-    attributes = dict(parts.attributes)
-    if parts.type in (NEWSA, UPDSA) and parts.fixed[212:214] == struct.pack("=H", 2) and ENCAP in attributes:
-        attributes[ENCAP] = attributes[ENCAP][:12].ljust(len(attributes[ENCAP]), b"\0")
-    return parts._replace(attributes=tuple(attributes.items()))
-
-
 def _every_mark(kind: int, payload: bytes) -> tuple[int, bytes] | None:
     return None if (kind, payload[4:8]) == (MARK, bytes(4)) else (kind, payload)
 
@@ -176,7 +168,6 @@ ONCE = Difference("authentication is told once: the kernel tells it twice, for o
 LONG_NAME = Difference("an algorithm's short name becomes that by which the kernel answers", each(_long_name))
 PLAIN_TYPE = Difference("an attribute's type has no flags: the kernel does not look at them", each(_plain_type))
 ALL_ONES = Difference("an output mark's mask of all ones is not sent: it is what no mask means", each(_all_ones))
-OWN_FAMILY = Difference("the original address of an encapsulation is of the state's family", _own_family)
 EVERY_MARK = Difference("a mark with a mask of 0 is every mark, as none is", each(_every_mark))
 MAIN = Difference("the policy type main is not sent: the kernel takes it where there is none", _main)
 NO_FLAGS = Difference("the flags of an answer are those of the request, which nothing looks at", _no_flags)
@@ -185,9 +176,9 @@ AS_IT_WAS = Difference("what an event of a deletion tells is kept as what was th
 NO_FILTER = Difference("a filter by address that lets everything through is not sent", each(_no_filter))
 
 DECODED = [AS_IT_WAS, PLAIN_TYPE, MASKED, BITMAP, ONCE, LENGTH, ALL_ONES]
-DECODED += [OWN_FAMILY, EVERY_MARK, MAIN, NO_FLAGS, SIZES]
+DECODED += [EVERY_MARK, MAIN, NO_FLAGS, SIZES]
 """What happens to a message that is decoded and encoded again, in this order."""
-BUILT = [LONG_NAME, MASKED, BITMAP, LENGTH, ALL_ONES, OWN_FAMILY, NO_FILTER, SORTED]
+BUILT = [LONG_NAME, MASKED, BITMAP, LENGTH, ALL_ONES, NO_FILTER, SORTED]
 """How the message made of objects differs from that of `ip`."""
 
 

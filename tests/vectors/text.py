@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from datetime import datetime, timezone
 from typing import Any
@@ -232,6 +233,8 @@ def state_text(state: State, has: set[int], statistics: bool, keys: bool = True)
         given = state.encapsulation
         kind = ENCAPSULATIONS.get(given.type, str(int(given.type)))
         where = given.original_address or ("::" if state.family == 10 else "0.0.0.0")
+        if state.family == 2 and ":" in where:  # `ip` takes the first four bytes for it
+            where = str(ipaddress.IPv4Address(ipaddress.IPv6Address(where).packed[:4]))
         lines.append(f"\tencap type {kind} sport {given.source_port} dport {given.destination_port} addr {where}")
     if state.care_of_address is not None:
         lines.append(f"\tcoa {state.care_of_address}")

@@ -48,7 +48,7 @@ _BODIES: dict[int, tuple[type[Any], int]] = {
     Message.NEWSADINFO: (SadInfo, _REQUEST),
     Message.NEWSPDINFO: (SpdInfo, _REQUEST | _ACK),
     Message.SETDEFAULT: (PolicyDefaults, _REQUEST | _ACK),
-    Message.GETDEFAULT: (PolicyDefaults, _REQUEST),
+    Message.GETDEFAULT: (PolicyDefaults, 0),
 }
 # The message that a body alone stands for.
 _ALONE: dict[type[Any], Message] = {
@@ -101,7 +101,9 @@ class Codec:
         if message in (Message.GETSADINFO, Message.GETSPDINFO) and body is None:
             return wire.pack(message, _REQUEST, {"flags": 0xFFFFFFFF}, [])  # what ip sends; no kernel looks at it
         if message == Message.GETDEFAULT and body is None:
-            body = PolicyDefaults()
+            return wire.pack(message, _REQUEST, *PolicyDefaults()._parts(wire))
+        if message == Message.NEWSPDINFO and isinstance(body, SpdInfo):
+            return wire.pack(message, 0, *body._parts(wire))  # a request would set thresholds
         kind, flags = _BODIES.get(message, (None, 0))
         if kind is not None and (
             isinstance(body, kind) or (message == Message.NEWSPDINFO and isinstance(body, SpdThresholds))
@@ -180,8 +182,10 @@ class Codec:
         if kind in (Message.GETSA, Message.DELSA):
             return StateId._from_parts(fields, items, wire)
         if kind == Message.FLUSHSA:
-            return Protocol(fields["protocol"])
+            return Protocol(fields["protocol"]) if fields["protocol"] else None
         if kind in (Message.GETSADINFO, Message.GETSPDINFO) or (kind == Message.GETPOLICY and fields is None):
+            return None
+        if kind == Message.GETDEFAULT and flags & _REQUEST:
             return None
         if kind in _POLICY_REQUESTS:
             return self._policy_id(kind, message)
