@@ -28,11 +28,15 @@ from xfrm_ext import (
     Encapsulation,
     IpTfs,
     KernelError,
+    Level,
+    LifetimeConfig,
     LifetimeCurrent,
     Mark,
     Message,
     Migration,
+    Mode,
     Move,
+    NotFound,
     Offload,
     Policy,
     ReplayState,
@@ -44,8 +48,11 @@ from xfrm_ext import (
     State,
     StateDirection,
     StateExpired,
+    StateExtraFlag,
+    StateFlag,
     StateMigration,
     Template,
+    algorithm,
 )
 from xfrm_ext.codec import native
 from xfrm_ext.testing import inside
@@ -57,6 +64,7 @@ NETS = Selector("10.1.0.0/16", "10.2.0.0/16")
 GCM = AeadAlgorithm("rfc4106(gcm(aes))", bytes(range(20)))
 HMAC = AuthAlgorithm("hmac(sha256)", bytes(range(32)))
 CBC = Algorithm("cbc(aes)", bytes(range(16)))
+TEMPLATE = Template(*ENDS, mode="tunnel", reqid=1)
 DEFLATE = Algorithm("deflate")
 KEYS = {each.name: each.key for each in (GCM, HMAC, CBC)}
 
@@ -124,10 +132,16 @@ def larval(session: Session) -> State:
     return session.sad.allocate_spi(*ENDS, mode="tunnel", minimum=0x1000, maximum=0x1000)
 
 
+def policy(*templates: Template, **options: Any) -> Policy:
+    given: dict[str, Any] = {"selector": NETS, "direction": "out", "templates": templates} | options
+    return Policy(**given)
+
+
 def move(*moves: Move, **options: Any) -> Attempt:
     """Moves the states of a policy that is there."""
-    policy = Policy(NETS, direction="out", templates=[Template(*ENDS, mode="tunnel", reqid=1)])
-    return after(lambda session: session.spd.add(policy), migrate(Migration(NETS, "out", moves, **options)))
+    return after(
+        lambda session: session.spd.add(policy(TEMPLATE)), migrate(Migration(NETS, "out", moves, **options))
+    )
 
 
 def move_state(**options: Any) -> Attempt:
@@ -136,6 +150,30 @@ def move_state(**options: Any) -> Attempt:
 
 # For all that the pages say the kernel refuses, something that makes it say so.
 REFUSED: dict[str, dict[str, Attempt]] = {
+    "policy.md": {
+        "Invalid selector family": ask(patched(policy(), 40, b"\0")),
+        "Invalid prefix length in selector (must be <= 32 for IPv4)": ask(patched(policy(), 42, b"\x21")),
+        "Invalid prefix length in selector (must be <= 128 for IPv6)": ask(
+            patched(policy(selector=Selector("fd00::/64", "fd01::/64")), 43, b"\x81")
+        ),
+        "Invalid policy direction": ask(patched(policy(), 160, b"\4")),
+        "Invalid policy action": ask(patched(policy(), 161, b"\4")),
+        "Invalid policy share": ask(patched(policy(), 163, b"\4")),
+        "Invalid policy type": ask(patched(policy(policy_type="sub"), 168 + 4, b"\7")),
+        "Policy index doesn't match direction": ask(patched(policy(), 156, struct.pack("=I", 8))),
+        "Template count must be <= XFRM_MAX_DEPTH (6)": ask(
+            policy(attributes=[Attribute(AttributeType.TMPL, bytes(7 * 64))])
+        ),
+        "Invalid family in template": ask(patched(policy(TEMPLATE), 168 + 4 + 24, b"\5")),
+        "Mode in template must be < XFRM_MODE_MAX (6)": ask(patched(policy(TEMPLATE), 168 + 4 + 48, b"\x09")),
+        "Mode in template doesn't support a family change": ask(policy(Template(*ENDS6, mode="transport"))),
+        "Mode in optional template not allowed in outbound policy": ask(policy(replace(TEMPLATE, level=Level.USE))),
+        "Invalid XFRM protocol in template": ask(patched(policy(TEMPLATE), 168 + 4 + 20, b"\x11")),
+        "Policy offload is not supported": ask(policy(offload=Offload(1))),
+        "Unrecognized flags in offload request": ask(policy(offload=Offload(1, 0))),
+        "Attribute failed policy validation": ask(policy(**attribute(AttributeType.MARK, 1))),
+        "Invalid attribute SA_DIR": ask(policy(**attribute(AttributeType.SA_DIR, 1, form="B"))),
+    },
     "state.md": {
         "Invalid address family": ask(patched(esp(), 212, b"\5")),
         "Invalid address family in selector": ask(patched(esp(), 40, b"\5")),
@@ -302,6 +340,68 @@ def test_the_kernel_refuses_in_these_words(session: Session, page: str, words: s
     with pytest.raises(KernelError) as caught:
         REFUSED[page][words](session)
     assert caught.value.kernel_text == words
+
+
+WHOLE = esp(encapsulation=Encapsulation(), if_id=5, output_mark=Mark(1))
+CHANGED: dict[str, Any] = {
+    "lifetime": LifetimeConfig(hard_packet_limit=99),
+    "encapsulation": Encapsulation("espinudp", 4501, 4502),
+    "output_mark": Mark(9),
+    "if_id": 6,
+}
+KEPT: dict[str, Any] = {
+    "aead": AeadAlgorithm(GCM.name, bytes(20)),
+    "reqid": 7,
+    "replay_window": 64,
+    "replay": ReplayState(5, 5, 5),
+    "selector": NETS,
+    "flags": StateFlag.NOECN,
+    "extra_flags": StateExtraFlag.OSEQ_MAY_WRAP,
+    "mode": Mode.TRANSPORT,
+    "source": "192.0.2.99",
+    "sequence": 9,
+    "traffic_flow_padding": 100,
+}
+
+
+@pytest.mark.parametrize("field", [*CHANGED, *KEPT])
+def test_what_an_update_changes(session: Session, field: str) -> None:
+    """state.md. None of it is an error."""
+    session.sad.add(WHOLE)
+    before = session.sad.get(WHOLE)
+    session.sad.update(replace(WHOLE, **{field: (CHANGED | KEPT)[field]}))
+    changes = {field: CHANGED[field]} if field in CHANGED else {}
+    assert session.sad.get(WHOLE) == replace(before, **changes)
+
+
+@pytest.mark.parametrize("options", [{"direction": "in"}, {"mark": Mark(1)}])
+def test_an_update_needs_mark_and_direction(session: Session, options: dict[str, Any]) -> None:
+    session.sad.add(esp(**options))
+    with pytest.raises(NotFound):
+        session.sad.update(esp())
+
+
+@pytest.mark.parametrize(("name", "bits"), [("hmac(sha256)", 96), ("hmac(sha384)", 192), ("hmac(sha512)", 256)])
+def test_the_check_value_that_the_kernel_picks(session: Session, name: str, bits: int) -> None:
+    digest = AuthAlgorithm(name, bytes(algorithm.AUTHENTICATION[name].key_bits[0] // 8), 0)
+    session.sad.add(ah(authentication=digest))
+    found = session.sad.get(ah()).authentication
+    assert found is not None
+    assert found.icv_bits == bits
+
+
+def test_a_moved_state_has_only_what_is_given(session: Session) -> None:
+    """migrate.md"""
+    session.sad.add(esp(selector=NETS, encapsulation=Encapsulation()))
+    session.migrate(StateMigration(esp().id, *ELSEWHERE))
+    [moved] = session.sad.dump()
+    assert (moved.reqid, moved.selector) == (0, Selector(family="unspec"))
+    assert moved.encapsulation == Encapsulation()
+    session.sad.flush()
+    session.sad.add(esp(encapsulation=Encapsulation()))
+    move(Move(*ENDS, *ELSEWHERE, reqid=1))(session)
+    [moved] = session.sad.dump()
+    assert (moved.reqid, moved.encapsulation) == (1, None)
 
 
 NEWER_THAN_IP = ("dir in", "pcpu-num 0 dir out")
