@@ -232,7 +232,18 @@ class Sad:
 
     def expire(self, state: State, *, hard: bool = False) -> None:
         """Has the kernel say that a state expired (XFRM_MSG_EXPIRE); with ``hard`` it also deletes it."""
-        self._session._talk(Request(Message.EXPIRE, StateExpired(_state(state), bool(hard))), "expire state")
+        # The kernel looks at what names the state, and refuses a direction or CPU. Keys would be sent for nothing.
+        named = _state(state)
+        bare = State(
+            named.source,
+            named.destination,
+            spi=named.spi,
+            protocol=named.protocol,
+            replay_window=0,
+            mark=named.mark,
+            family=named.family,
+        )
+        self._session._talk(Request(Message.EXPIRE, StateExpired(bare, bool(hard))), "expire state")
 
     def async_event(
         self, which: State | StateId, flags: AsyncEventFlag | int | str | Iterable[str] = _ALL

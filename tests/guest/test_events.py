@@ -120,16 +120,21 @@ def test_an_old_state_expires(pair: Pair, record: Record, since: str) -> None:
     record("event", f"EXPIRE, seconds since {since}", "soft and hard")
 
 
-def test_told_to_expire(pair: Pair, record: Record) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"direction": "in", "cpu": 0, "mark": Mark(5), "if_id": 6}], ids=["", "all"]
+)
+def test_told_to_expire(pair: Pair, record: Record, options: dict[str, Any]) -> None:
     sad, ear = pair.left.session.sad, Ear(pair.left, Group.EXPIRE)
-    sad.add(esp())
-    sad.expire(esp())
+    state = esp(**options)
+    sad.add(state)
+    sad.expire(state)
     assert ear.body(StateExpired).hard is False
-    assert sad.get(esp()).spi == esp().spi
-    sad.expire(esp(), hard=True)
-    assert ear.body(StateExpired).hard is True
+    assert sad.get(state).spi == state.spi
+    sad.expire(state, hard=True)
+    told = ear.body(StateExpired)
+    assert (told.hard, told.state.direction, told.state.mark) == (True, state.direction, state.mark)
     with pytest.raises(NotFound):
-        sad.get(esp())
+        sad.get(state)
     record("event", "EXPIRE, by user", "soft and hard")
 
 
