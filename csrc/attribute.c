@@ -146,7 +146,7 @@ static void pack_algorithm(struct message *message, const struct item *item, str
 	struct xfrm_algo_auth header;
 
 	_Static_assert(sizeof(struct xfrm_algo_aead) == sizeof(header), "both have two sizes");
-	if (item->name_size >= NAME || item->numbers[0] > UINT16_MAX * 8 ||
+	if (item->name_size >= NAME || memchr(item->name ? item->name : "", 0, item->name_size) || item->numbers[0] > UINT16_MAX * 8 ||
 	    item->data_size != (item->numbers[0] + 7) / 8) {
 		refuse(message);
 		return;
@@ -318,6 +318,8 @@ void attribute_pack(struct message *message, enum attribute_space space, const s
 	case OFFLOAD:
 		pack_offload(message, item);
 		break;
+	default:
+		refuse(message);
 	}
 }
 

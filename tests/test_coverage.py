@@ -159,7 +159,8 @@ def sample(row: str) -> tuple[bytes, int | None]:
         kind = int(Message[row.removeprefix("XFRM_MSG_")])
         if kind == v.NEWSADINFO:
             return sample("XFRMA_SAD_CNT")[0], None
-        return made(kind, **FIELDS[kind]), None
+        # A request for the defaults carries none.
+        return made(kind, 0 if kind == v.GETDEFAULT else 5, **FIELDS[kind]), None
     name = row.removeprefix("XFRMA_")
     attributes = {}
     for one in (*TOGETHER.get(name, ()), name):

@@ -36,8 +36,8 @@ class SecurityContext:
     """At most 4095 bytes in UTF-8."""
     algorithm: int = 1
     doi: int = 1
-    terminated: bool = True
-    """Whether a NUL follows on the wire, as `ip xfrm` sends it."""
+    terminated: int = 1
+    """NULs that follow on the wire: `ip xfrm` sends one, and the kernel answers with one more."""
 
     def __post_init__(self) -> None:
         try:
@@ -49,10 +49,15 @@ class SecurityContext:
             raise ValidationError("SecurityContext.context", shown(self.context), rule)
         object.__setattr__(self, "algorithm", integer(self.algorithm, "SecurityContext.algorithm", 255))
         object.__setattr__(self, "doi", integer(self.doi, "SecurityContext.doi", 255))
-        object.__setattr__(self, "terminated", bool(self.terminated))
+        count = integer(
+            int(self.terminated) if self.terminated in (0, 1) else self.terminated,
+            "SecurityContext.terminated",
+            255,
+        )
+        object.__setattr__(self, "terminated", count)
 
     def _encoded(self) -> bytes:
-        return self.context.encode("utf-8", "surrogateescape") + (b"\0" if self.terminated else b"")
+        return self.context.encode("utf-8", "surrogateescape") + b"\0" * self.terminated
 
     @classmethod
     def _from_parts(cls, parts: tuple[bytes, int, int] | None) -> tuple[SecurityContext | None, list[Attribute]]:
@@ -60,9 +65,10 @@ class SecurityContext:
         if parts is None:
             return None, []
         text, algorithm, doi = parts
-        body = text[:-1] if text.endswith(b"\0") else text
-        if b"\0" not in body and len(body) <= 4095:
-            return cls(body.decode("utf-8", "surrogateescape"), algorithm, doi, text.endswith(b"\0")), []
+        body = text.rstrip(b"\0")
+        count = len(text) - len(body)
+        if b"\0" not in body and len(body) <= 4095 and count <= 255:
+            return cls(body.decode("utf-8", "surrogateescape"), algorithm, doi, count), []
         kind = AttributeType.SEC_CTX
         payload = _CONTEXT.pack(_CONTEXT.size + len(text), kind, algorithm, doi, len(text)) + text
         return None, [Attribute(kind, payload)]
@@ -76,7 +82,9 @@ class Offload:
     """Index of the interface, or its name in the calling thread's network namespace."""
     flags: OffloadFlag = OffloadFlag.PACKET
 
-    def __init__(self, interface: int | str, flags: OffloadFlag | int | str = OffloadFlag.PACKET) -> None:
+    def __init__(
+        self, interface: int | str, flags: OffloadFlag | int | str | Iterable[str] = OffloadFlag.PACKET
+    ) -> None:
         """Raises ValidationError."""
         number = interface_index(interface, "Offload.interface")
         object.__setattr__(self, "interface", number)

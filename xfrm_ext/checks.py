@@ -74,14 +74,16 @@ def choices(members: Iterable[_Member]) -> dict[object, int]:
     return table
 
 
-def choice(value: object, field: str, table: Mapping[object, int], kind: type[Enumeration]) -> int:
+def choice(
+    value: object, field: str, table: Mapping[object, int], kind: type[Enumeration], most: int = 0xFF
+) -> int:
     """A member of an enumeration, by itself, by name or by number. Unknown numbers only as members."""
     given = value.__class__
     if given is str or given is kind or given is int:
         number = table.get(value)
         if number is not None:
             return number
-    if isinstance(value, kind) and value <= 0xFF:
+    if isinstance(value, kind) and value <= most:
         return int(value)
     key = str.lower(value) if isinstance(value, str) else _number(value, kind)
     if key in table:
@@ -96,8 +98,8 @@ def flags(value: object, field: str, kind: type[Flags], most: int) -> int:
     several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, int))
     result = 0
     for one in value if several else (value,):  # type: ignore[attr-defined]
-        if isinstance(one, str) and str.lower(one) in names:
-            result |= names[str.lower(one)]
+        if isinstance(one, str) and str.lower(one).replace("-", "_") in names:
+            result |= names[str.lower(one).replace("-", "_")]
         elif _number(one, kind) is not None:
             result |= integer(one, field, most, kind=kind)
         else:

@@ -13,7 +13,7 @@ from xfrm_ext.errors import ValidationError
 from xfrm_ext.selector import AddressLike
 from xfrm_ext.wire.item import Item
 
-_TYPES = choices(EncapsulationType)
+_TYPES = {**choices(EncapsulationType), "espinudp-nonike": int(EncapsulationType.ESPINUDP_NON_IKE)}
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -34,7 +34,7 @@ class Encapsulation:
         original_address: AddressLike | None = None,
     ) -> None:
         """Raises ValidationError."""
-        number = choice(type, "Encapsulation.type", _TYPES, EncapsulationType)
+        number = choice(type, "Encapsulation.type", _TYPES, EncapsulationType, 0xFFFF)
         object.__setattr__(self, "type", EncapsulationType(number))
         object.__setattr__(self, "source_port", integer(source_port, "Encapsulation.source_port", 0xFFFF))
         port = integer(destination_port, "Encapsulation.destination_port", 0xFFFF)

@@ -64,10 +64,10 @@ class Move:
 
     def __init__(
         self,
-        old_source: AddressLike,
-        old_destination: AddressLike,
-        new_source: AddressLike,
-        new_destination: AddressLike,
+        old_source: AddressLike | None,
+        old_destination: AddressLike | None,
+        new_source: AddressLike | None,
+        new_destination: AddressLike | None,
         *,
         protocol: Protocol | int | str = Protocol.ESP,
         mode: Mode | int | str = Mode.TUNNEL,

@@ -516,8 +516,10 @@ def pack(
     """
     size = 0 if fields is None else lib.body_size(message, 0)
     fixed: Any = ffi.NULL
-    if isinstance(fields, bytes):
+    if isinstance(fields, bytes) and len(fields) == size:
         fixed = fields
+    elif isinstance(fields, bytes):
+        raise ValidationError("message", None, f"has a fixed part of {len(fields)} bytes, and its type has {size}")
     elif fields is not None:
         fixed = fields["policy"] if message not in _FIXED else _FIXED[message].write(fields, size)
     capacity = HEADER.size + size + 3

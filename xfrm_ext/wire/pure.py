@@ -699,6 +699,9 @@ def pack(
         if layout is None:
             raise refused()
         fixed = fields if isinstance(fields, bytes) else layout.pack([fields[name] for name in layout.names])
+        if len(fixed) != layout.size:
+            rule = f"has a fixed part of {len(fixed)} bytes, and its type has {layout.size}"
+            raise ValidationError("message", None, rule)
     known = attributes_of(message)
     payloads = [(item.type, *_payload(item, known)) for item in items]
     sizes = [ATTRIBUTE.size + len(head) + len(rest) for _, head, rest in payloads]
