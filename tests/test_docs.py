@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,9 @@ def run_page(page: str, kernel: str, session: Session, namespace: int) -> None:
                 with contextlib.redirect_stdout(printed):
                     exec(compile("\n" * block.line + block.code, page, "exec"), names)
                 assert block.printed in (None, printed.getvalue())
+    for value in names.values():
+        if isinstance(value, socket.socket):
+            value.close()
 
 
 def rows_under(page: Path, heading: str) -> list[list[str]]:

@@ -4,6 +4,7 @@ how `ip xfrm state` says the same."""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -446,6 +447,84 @@ def test_ip_says_the_same(session: Session, namespace: int, row: list[str]) -> N
     session.sad.add(ours)
     found = session.sad.get(ours)
     assert replace(found, current=LifetimeCurrent()) == replace(by_ip, current=LifetimeCurrent())
+
+
+def extension(kind: int, body: bytes) -> bytes:
+    """One part of a message of PF_KEY (RFC 2367)."""
+    padded = body + bytes(-(len(body) + 4) % 8)
+    return struct.pack("=HH", (len(padded) + 4) // 8, kind) + padded
+
+
+def pf_key_add(protocol: int, association: bytes, *others: bytes) -> bytes:
+    """SADB_ADD, as setkey sends it."""
+    body = extension(1, association)
+    for kind, address in ((5, ENDS[0]), (6, ENDS[1])):
+        where = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+        body += extension(kind, struct.pack("=BBH", 255, 32, 0) + where)
+    body += b"".join(others)
+    return struct.pack("=BBBBHHII", 2, 3, 0, protocol, 2 + len(body) // 8, 0, 5, os.getpid()) + body
+
+
+# By what setkey's line means: -r 32 ... -A hmac-sha1 -E aes-cbc; mode, -u 7; -lh, -bh; -ls, -bs; keys
+SETKEY = {
+    "esp": (
+        pf_key_add(
+            3,
+            struct.pack(">I", 0x1000) + bytes((32, 1, 3, 12)) + bytes(4),
+            extension(19, struct.pack("=BBHII", 2, 0, 0, 0, 7)),
+            extension(3, struct.pack("=IQQQ", 0, 1000000, 3600, 0)),
+            extension(4, struct.pack("=IQQQ", 0, 900000, 3000, 0)),
+            extension(8, struct.pack("=HH", 160, 0) + bytes(20)),
+            extension(9, struct.pack("=HH", 128, 0) + CBC.key.reveal()),
+        ),
+        esp(
+            reqid=7,
+            aead=None,
+            replay_window=32,
+            encryption=CBC,
+            authentication=AuthAlgorithm("hmac(sha1)", bytes(20), 96),
+            lifetime=LifetimeConfig(
+                hard_byte_limit=1000000,
+                soft_byte_limit=900000,
+                hard_add_expires_seconds=3600,
+                soft_add_expires_seconds=3000,
+            ),
+        ),
+    ),
+    "ah": (
+        pf_key_add(
+            2,
+            struct.pack(">I", 0x1001) + bytes((0, 1, 5, 0)) + bytes(4),
+            extension(8, struct.pack("=HH", 256, 0) + HMAC.key.reveal()),
+        ),
+        ah(
+            spi=0x1001,
+            mode="transport",
+            reqid=0,
+            replay_window=0,
+            authentication=AuthAlgorithm(HMAC.name, HMAC.key, 0),
+        ),
+    ),
+    "ipcomp": (
+        pf_key_add(9, struct.pack(">I", 0x1002) + bytes((0, 1, 0, 2)) + bytes(4)),
+        comp(spi=0x1002, mode="transport", reqid=0),
+    ),
+}
+
+
+@pytest.mark.parametrize("line", SETKEY)
+def test_setkey_means_the_same(session: Session, namespace: int, line: str) -> None:
+    """The rows of state.md, over the socket family that setkey uses."""
+    message, state = SETKEY[line]
+    with inside(namespace), socket.socket(15, socket.SOCK_RAW, 2) as pf_key:  # AF_KEY, PF_KEY_V2
+        pf_key.settimeout(10)
+        pf_key.send(message)
+        assert pf_key.recv(4096)[2] == 0  # errno
+    [by_setkey] = session.sad.dump()
+    session.sad.flush()
+    session.sad.add(replace(state, sequence=5))
+    [ours] = session.sad.dump()
+    assert replace(by_setkey, current=LifetimeCurrent()) == replace(ours, current=LifetimeCurrent())
 
 
 def test_the_tunnel_of_the_readme(pair: Pair) -> None:
