@@ -245,9 +245,9 @@ class StateMigration:
     new_destination: str
     new_family: Family = Family.INET
     reqid: int = 0
-    """The new one."""
+    """The new one: the kernel keeps none. Default: that of ``id`` when it is a State, else 0."""
     selector: Selector = _ANY
-    """The new one."""
+    """The new one, like `reqid`. With flag update_h2h_sel, one of two hosts gets the new addresses."""
     flags: MigrateStateFlag = MigrateStateFlag(0)  # noqa: RUF009  an int
     encapsulation: Encapsulation | None = None
     if_id: int | None = None
@@ -261,7 +261,7 @@ class StateMigration:
         new_destination: AddressLike,
         *,
         new_family: Family | int | str | None = None,
-        reqid: int = 0,
+        reqid: int | None = None,
         selector: Selector | None = None,
         flags: MigrateStateFlag | int | str | Iterable[str] = 0,
         encapsulation: Encapsulation | None = None,
@@ -276,12 +276,16 @@ class StateMigration:
         if wrapped is not None:
             wrapped._check(family, "StateMigration.encapsulation")
         number = checked_flags(flags, "StateMigration.flags", MigrateStateFlag, 0xFFFFFFFF)
+        if isinstance(id, State):
+            reqid = id.reqid if reqid is None else reqid
+            if selector is None and not number & MigrateStateFlag.UPDATE_H2H_SEL:
+                selector = id.selector
         for name, value in (
             ("id", bare_id(id, "StateMigration.id")),
             ("new_source", source),
             ("new_destination", destination),
             ("new_family", family),
-            ("reqid", integer(reqid, "StateMigration.reqid", 0xFFFFFFFF)),
+            ("reqid", 0 if reqid is None else integer(reqid, "StateMigration.reqid", 0xFFFFFFFF)),
             ("selector", _optional(selector, Selector, "StateMigration.selector") or _ANY),
             ("flags", MigrateStateFlag(number)),
             ("encapsulation", wrapped),

@@ -236,6 +236,7 @@ def test_migrate(pair: Pair, record: Record, version: int) -> None:
 
 
 MOVES: dict[str, dict[str, Any]] = {
+    "addresses only": {},
     "reqid": {"reqid": 9},
     "selector": {"selector": Selector("10.1.0.0/16", "10.2.0.0/16")},
     "behind a NAT": {"encapsulation": Encapsulation("espinudp", 4501, 4502)},
@@ -247,14 +248,23 @@ MOVES: dict[str, dict[str, Any]] = {
 def test_migrate_state(pair: Pair, record: Record, name: str, ends: tuple[str, str]) -> None:
     session, ear = pair.left.session, Ear(pair.left, Group.MIGRATE)
     session.sad.add(esp())
-    session.migrate(StateMigration(esp().id, *ends, **MOVES[name]))
+    session.migrate(StateMigration(session.sad.get(esp()), *ends, **MOVES[name]))
     told = ear.body(StateMigration)
     assert (told.id, told.new_source, told.new_destination) == (replace(esp().id, source=None), *ends)
     [state] = session.sad.dump()
     assert (state.source, state.destination, state.aead) == (*ends, esp().aead)
-    for field, value in MOVES[name].items():
+    kept = {"reqid": 1, "selector": Selector(family="inet"), "encapsulation": None}
+    for field, value in (kept | MOVES[name]).items():
         assert (getattr(told, field), getattr(state, field)) == (value, value)
     record("event", f"MIGRATE_STATE, {name}", f"to {ends[1]}")
+
+
+def test_migrate_state_of_two_hosts(session: Session) -> None:
+    state, new = esp(mode="transport", selector=Selector(*ENDS)), ("192.0.2.66", "192.0.2.77")
+    session.sad.add(state)
+    session.migrate(StateMigration(state, *new, flags="update_h2h_sel"))
+    [moved] = session.sad.dump()
+    assert (moved.selector, moved.reqid) == (Selector(*new), state.reqid)
 
 
 def test_migrate_state_does_not_take_everything(session: Session) -> None:
