@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from xfrm_ext.checks import integer
+from xfrm_ext.checks import article, integer
 from xfrm_ext.constants import AttributeType
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.secret import NO_KEY, KeyLike, Secret
@@ -110,7 +110,7 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 def _name(value: object, owner: str) -> str:
     if not isinstance(value, str) or not value.isascii() or not 0 < len(value) <= 63 or "\0" in value:
         # Not shown: it may be the key, given in the wrong place.
-        what = f"of {len(value)} characters" if isinstance(value, str) else f"a {type(value).__name__}"
+        what = f"of {len(value)} characters" if isinstance(value, str) else article(type(value).__name__)
         raise ValidationError(f"{owner}.name", None, f"is {what}, and not a name of 1 to 63 ASCII characters")
     return ALIASES.get(value, value)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from xfrm_ext.checks import article, integer, shown
 from xfrm_ext.checks import flags as checked_flags
-from xfrm_ext.checks import integer, shown
 from xfrm_ext.constants import AttributeType, Message, OffloadFlag
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.mark import Mark
@@ -137,11 +137,6 @@ def attributes_of(values: object, field: str) -> tuple[Attribute, ...]:
     for one in found:
         instance(one, Attribute, field)
     return found
-
-
-def article(name: str) -> str:
-    """The name of a class as sentences have it."""
-    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def instance(value: object, kind: type, field: str) -> Any:

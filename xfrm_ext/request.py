@@ -92,7 +92,7 @@ class StateFilter:
                 both = Selector(source, destination, family=wanted)
             except ValidationError as error:
                 name = error.field.replace("Selector", "StateFilter")
-                raise ValidationError(name, error.value, error.rule) from None
+                raise ValidationError(name, error.value, error.rule.partition(": the kernel")[0]) from None
             wanted = both.family
             source = None if source is None else both.source
             destination = None if destination is None else both.destination

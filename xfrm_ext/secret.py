@@ -7,6 +7,7 @@ import hmac
 from typing import Any, NoReturn, TypeAlias
 
 from xfrm_ext import wire
+from xfrm_ext.checks import article
 from xfrm_ext.errors import ValidationError
 
 KeyLike: TypeAlias = "bytes | bytearray | memoryview | str | Secret"
@@ -37,9 +38,9 @@ class Secret:
         try:
             self._memory: Any = wire.memory(memoryview(data).cast("B"))
         except TypeError:
-            kind = type(value).__name__
+            kind = article(type(value).__name__)
             del value, data
-            raise ValidationError(field, None, f"is a {kind}, not bytes or hexadecimal text") from None
+            raise ValidationError(field, None, f"is {kind}, not bytes or hexadecimal text") from None
 
     @classmethod
     def _of(cls, memory: Any) -> Secret:

@@ -17,7 +17,6 @@ from xfrm_ext.attribute import (
     Items,
     Offload,
     SecurityContext,
-    article,
     attributes_of,
     context_item,
     instance,
@@ -25,7 +24,7 @@ from xfrm_ext.attribute import (
     offload_item,
     rest_items,
 )
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.checks import article, choice, choices, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     AttributeType,
@@ -45,6 +44,7 @@ from xfrm_ext.replay import LARGEST_WINDOW, ReplayState
 from xfrm_ext.selector import AddressLike, Selector
 from xfrm_ext.value import Value, set_wire
 from xfrm_ext.wire.item import Item
+from xfrm_ext.wire.shared import LONGEST
 
 _PROTOCOLS = choices(Protocol)
 _MODES = choices(Mode)
@@ -321,7 +321,12 @@ class State(Value):
             "lifetime_value": _optional(lifetime_value, LifetimeCurrent, "lifetime_value"),
             "attributes": attributes_of(attributes, "State.attributes"),
         }
-        set_wire(self, _pack(values, selected))
+        try:
+            set_wire(self, _pack(values, selected))
+        except ValidationError as error:
+            if error.field != "message":
+                raise
+            raise ValidationError("State", None, f"is a message of more than {LONGEST} bytes") from None
 
     @classmethod
     def _from_message(cls, message: Any, wire: Any = selected) -> State:
@@ -387,7 +392,7 @@ def _optional(value: Any, kind: type, name: str) -> Any:
 def _keyed(value: Any, kind: type, name: str) -> Any:
     """The same; what else is given may be a key, and is not shown."""
     if value is not None and not isinstance(value, kind):
-        rule = f"is a {type(value).__name__}, and not {article(kind.__name__)}"
+        rule = f"is {article(type(value).__name__)}, and not {article(kind.__name__)}"
         raise ValidationError(f"State.{name}", None, rule)
     return value
 
@@ -655,7 +660,7 @@ def bare_id(value: object, field: str, *, source: bool = False) -> StateId:
     source address: what else it has is left out where the kernel would not look at it, or refused."""
     found: StateId = instance(value.id if isinstance(value, State) else value, StateId, field)
     if found.attributes:
-        raise ValidationError(field, None, "has attributes of its own, which are those of the message here")
+        raise ValidationError(field, None, f"has attributes: give them to the {field.partition('.')[0]} itself")
     if found.source is not None and (not source or found.source == any_of(found.family)):
         found = replace(found, source=None)
     return found
