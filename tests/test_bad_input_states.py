@@ -241,20 +241,20 @@ VALUES = [
         'State("10.0.0.1", "10.0.0.2", spi=1, attributes=[Attribute(60, bytes(60000))] * 2)',
         "State: is a message of more than 65536 bytes",
     ),
-    ('Algorithm("", bytes(16))', "Algorithm.name: is of 0 characters, and not a name of 1 to 63 ASCII characters"),
+    ('Algorithm("", bytes(16))', "Algorithm.name: is not a name of 1 to 63 ASCII characters: it has 0"),
     (
         'Algorithm("x" * 64, bytes(16))',
-        "Algorithm.name: is of 64 characters, and not a name of 1 to 63 ASCII characters",
+        "Algorithm.name: is not a name of 1 to 63 ASCII characters: it has 64",
     ),
     (
         'Algorithm("a\\0b", bytes(16))',
-        "Algorithm.name: is of 3 characters, and not a name of 1 to 63 ASCII characters",
+        "Algorithm.name: is not a name of 1 to 63 ASCII characters: it has 3",
     ),
     (
         'Algorithm("\\u00e9", bytes(16))',
-        "Algorithm.name: is of 1 characters, and not a name of 1 to 63 ASCII characters",
+        "Algorithm.name: is not a name of 1 to 63 ASCII characters: it has 1",
     ),
-    ("Algorithm(None, bytes(16))", "Algorithm.name: is a NoneType, and not a name of 1 to 63 ASCII characters"),
+    ("Algorithm(None, bytes(16))", "Algorithm.name: is not a name of 1 to 63 ASCII characters: it is a NoneType"),
     (
         'Algorithm(bytes(16), "cbc(aes)")',
         "Algorithm.key: is not hexadecimal text of whole bytes, and the bytes of a key may not be given as text",

@@ -110,8 +110,8 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 def _name(value: object, owner: str) -> str:
     if not isinstance(value, str) or not value.isascii() or not 0 < len(value) <= 63 or "\0" in value:
         # Not shown: it may be the key, given in the wrong place.
-        what = f"of {len(value)} characters" if isinstance(value, str) else article(type(value).__name__)
-        raise ValidationError(f"{owner}.name", None, f"is {what}, and not a name of 1 to 63 ASCII characters")
+        what = f"it has {len(value)}" if isinstance(value, str) else f"it is {article(type(value).__name__)}"
+        raise ValidationError(f"{owner}.name", None, f"is not a name of 1 to 63 ASCII characters: {what}")
     return ALIASES.get(value, value)
 
 
