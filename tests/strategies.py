@@ -424,7 +424,7 @@ def moves(draw: st.DrawFn) -> Move:
         _of(draw, old),
         _of(draw, old),
         _of(draw, new),
-        draw(st.none() | st.just(_of(draw, new))),
+        _of(draw, new),
         protocol=draw(st.sampled_from(Protocol)),
         mode=draw(st.sampled_from(Mode)),
         reqid=draw(U32),

@@ -26,6 +26,7 @@ from xfrm_ext import (
     ReplayState,
     Request,
     Secret,
+    Selector,
     SpdInfo,
     SpdThresholds,
     State,
@@ -35,6 +36,7 @@ from xfrm_ext import (
 )
 from xfrm_ext.codec import native, pure
 from xfrm_ext.codec.generic import Codec
+from xfrm_ext.value import is_selected
 
 CODECS = (native.codec, pure.codec)
 ALONE = (Message.NEWSA, Message.UPDSA, Message.NEWPOLICY, Message.UPDPOLICY)
@@ -95,12 +97,12 @@ def test_values_can_be_taken_apart(message: Message, data: st.DataObject) -> Non
         return
     same(dataclasses.replace(body), body)
     text = repr(body)
-    if "Secret(" not in text and "with a key" not in text:
+    if "Secret(" not in text:
         assert eval(text, vars(xfrm_ext)) == body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
+    return struct.pack("=HH", len(payload) + 4, kind) + bytes(payload) + bytes(-len(payload) % 4)
 
 
 @st.composite
@@ -110,7 +112,7 @@ def damaged(draw: st.DrawFn, encoded: bytes) -> bytes:
     if draw(st.booleans()):
         for _ in range(draw(st.integers(1, 3))):
             one = draw(ANY_ATTRIBUTES | st.builds(Attribute, st.integers(1, 41), st.binary(max_size=90)))
-            result += attribute(one.type, one.payload)
+            result += attribute(one.type, one._data())
         result[0:4] = struct.pack("=I", len(result))
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(16, len(result) - 1) if len(result) > 16 else st.just(0))
@@ -122,6 +124,35 @@ def damaged(draw: st.DrawFn, encoded: bytes) -> bytes:
     if draw(st.integers(0, 9)) == 0 and len(result) > 8:
         result[draw(st.integers(0, 7))] = draw(U8)  # length, type, flags
     return bytes(result)
+
+
+def alike(one: Any, other: Any) -> None:
+    """Equal in every field. Bytes that no field shows, as those behind an IPv4 address, may differ."""
+    assert type(one) is type(other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            alike(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            alike(left, right)
+    else:
+        assert one == other
+
+
+def is_impossible(value: Any) -> bool:
+    """Whether a family in it is none that addresses have, or a prefix longer than an address: kernels refuse such
+    selectors and templates."""
+    if isinstance(value, tuple):
+        return any(map(is_impossible, value))
+    if isinstance(value, Family):
+        return value not in tuple(Family)
+    if isinstance(value, Selector):
+        texts = (value.source, value.destination)
+        if any(int(text.partition("/")[2]) > (128 if ":" in text else 32) for text in texts):
+            return True
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    return any(is_impossible(getattr(value, name)) for name in names)
 
 
 def settled(codec: Codec, value: Any, kind: int) -> Any:
@@ -146,8 +177,10 @@ def test_damage_is_seen_by_both_or_by_none(message: Message, data: st.DataObject
     if kind in (Message.DELSA, Message.DELPOLICY) and isinstance(body_of(one), (State, Policy)):
         return  # of an event: as a request it would name the thing, not tell of it
     for codec, value in zip(CODECS, (one, other), strict=True):
+        if is_impossible(body_of(value)) and not is_selected(codec.wire):
+            continue  # it would have to be made of texts that are refused; the selected one keeps the bytes
         again = settled(codec, value, kind)
-        assert again == body_of(value)
+        alike(again, body_of(value))
         # And from then on nothing changes.
         same(settled(codec, again, kind), again)
 

@@ -159,11 +159,11 @@ def binary(size: int) -> st.SearchStrategy[bytes]:
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
+    return struct.pack("=HH", len(payload) + 4, kind) + bytes(payload) + bytes(-len(payload) % 4)
 
 
 ATTRIBUTES = st.lists(ANY_ATTRIBUTES, max_size=5).map(
-    lambda several: b"".join(attribute(each.type, each.payload) for each in several)
+    lambda several: b"".join(attribute(each.type, each._data()) for each in several)
 )
 OPTIONS = st.builds(
     PolicyOptions,

@@ -32,17 +32,21 @@ def pair(
     owner: str,
     family: Family | None = None,
     names: tuple[str, str] = ("source", "destination"),
+    whose: str | None = None,
 ) -> tuple[str, str, Family]:
-    """The texts and the family of two addresses, which must be of one family. One that is None is any address."""
+    """The texts and the family of two addresses, which must be of one family. One that is None is any address.
+    `whose`: what the family that is given is that of."""
     glue = "." if owner[0].isupper() and "." not in owner else "_"
     one, other = (f"{owner}{glue}{name}" for name in names)
     from_text, from_family = address(source, one)
     to_text, to_family = address(destination, other)
     found = (from_family or to_family or Family.INET) if family is None else family
     if source is not None and found not in (from_family, Family.UNSPEC):
-        raise ValidationError(one, shown(source), "is not of the family that was given")
+        rule = "is not of the family that was given" if whose is None else f"is of another family than {whose}"
+        raise ValidationError(one, shown(source), rule)
     if destination is not None and found not in (to_family, Family.UNSPEC):
-        than = f"the {names[0]}" if family is None else "the one that was given"
+        first = "the source" if names[0] == "source" else one
+        than = first if family is None else whose or "the one that was given"
         raise ValidationError(other, shown(destination), f"is of another family than {than}")
     return (
         any_of(found) if source is None else from_text,

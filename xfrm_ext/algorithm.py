@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from xfrm_ext.checks import integer, shown
+from xfrm_ext.checks import article, integer
 from xfrm_ext.constants import AttributeType
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.secret import NO_KEY, KeyLike, Secret
@@ -108,21 +108,28 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def _name(value: object, owner: str) -> str:
-    rule = "is not a name of 1 to 63 ASCII characters"
     if not isinstance(value, str) or not value.isascii() or not 0 < len(value) <= 63 or "\0" in value:
-        raise ValidationError(f"{owner}.name", shown(value), rule)
+        # Not shown: it may be the key, given in the wrong place.
+        what = f"it has {len(value)}" if isinstance(value, str) else f"it is {article(type(value).__name__)}"
+        raise ValidationError(f"{owner}.name", None, f"is not a name of 1 to 63 ASCII characters: {what}")
     return ALIASES.get(value, value)
 
 
-def _check_key(key: Secret, name: str, info: AlgorithmInfo | None, owner: str) -> None:
-    if len(key) > _LONGEST_KEY:
-        raise ValidationError(f"{owner}.key", f"{8 * len(key)} bits", f"are more than {8 * _LONGEST_KEY}")
-    if info is None or 8 * len(key) in info.key_bits:
+def _key_bits(key: Secret, bits: int | None, owner: str) -> int:
+    """The length of a key: all of its bytes unless it is told, when the last byte need not be full."""
+    most = 8 * len(key)
+    if most > 8 * _LONGEST_KEY:
+        raise ValidationError(f"{owner}.key", f"{most} bits", f"are more than {8 * _LONGEST_KEY}")
+    return most if bits is None else integer(bits, f"{owner}.key_bits", most, least=max(most - 7, 0))
+
+
+def _check_key(bits: int, name: str, info: AlgorithmInfo | None, owner: str) -> None:
+    if info is None or bits in info.key_bits:
         return
     lengths = _ranges(info.key_bits)
     salt = f", of which the last {info.salt_bits} are the salt" if info.salt_bits else ""
     rule = f"is not what {name} wants: {lengths} bits{salt} (strict=False allows it)"
-    raise ValidationError(f"{owner}.key", f"{8 * len(key)} bits", rule)
+    raise ValidationError(f"{owner}.key", f"{bits} bits", rule)
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
@@ -151,14 +158,17 @@ class Algorithm:
     key: Secret = NO_KEY
     """In bytes, or hexadecimal; rfc3686: with the nonce."""
     key_bits: int = 0
-    """Length of the key, which need not fill its last byte."""
+    """Length of the key, which need not fill its last byte; default: it does."""
 
-    def __init__(self, name: str, key: KeyLike = NO_KEY, *, strict: bool = True) -> None:
+    def __init__(
+        self, name: str, key: KeyLike = NO_KEY, *, key_bits: int | None = None, strict: bool = True
+    ) -> None:
         """Raises ValidationError. ``strict=False``: any length of the key."""
-        text, secret = _name(name, "Algorithm"), Secret(key, "Algorithm.key")
+        key = Secret(key, "Algorithm.key")
+        text, bits = _name(name, "Algorithm"), _key_bits(key, key_bits, "Algorithm")
         info = ENCRYPTION.get(text) or COMPRESSION.get(text)
-        _check_key(secret, text, info if strict else None, "Algorithm")
-        _fill(self, text, secret, 8 * len(secret))
+        _check_key(bits, text, info if strict else None, "Algorithm")
+        _fill(self, text, key, bits)
 
     @classmethod
     def _from_item(cls, item: Item) -> Algorithm:
@@ -183,17 +193,24 @@ class AuthAlgorithm:
     key_bits: int = 0
 
     def __init__(
-        self, name: str, key: KeyLike = NO_KEY, icv_bits: int | None = None, *, strict: bool = True
+        self,
+        name: str,
+        key: KeyLike = NO_KEY,
+        icv_bits: int | None = None,
+        *,
+        key_bits: int | None = None,
+        strict: bool = True,
     ) -> None:
         """Raises ValidationError. ``strict=False``: any lengths, as HMAC allows them."""
-        text, secret = _name(name, "AuthAlgorithm"), Secret(key, "AuthAlgorithm.key")
+        key = Secret(key, "AuthAlgorithm.key")
+        text, bits = _name(name, "AuthAlgorithm"), _key_bits(key, key_bits, "AuthAlgorithm")
         info = AUTHENTICATION.get(text)
-        _check_key(secret, text, info if strict else None, "AuthAlgorithm")
+        _check_key(bits, text, info if strict else None, "AuthAlgorithm")
         if icv_bits is None:
-            bits = info.icv_bits[0] if info else 0
+            icv_bits = info.icv_bits[0] if info else 0
         else:
-            bits = _icv(icv_bits, text, info, strict and icv_bits != 0, "AuthAlgorithm")
-        _fill(self, text, secret, 8 * len(secret), bits)
+            icv_bits = _icv(icv_bits, text, info, strict and icv_bits != 0, "AuthAlgorithm")
+        _fill(self, text, key, bits, icv_bits)
 
     @classmethod
     def _from_item(cls, item: Item) -> AuthAlgorithm:
@@ -214,13 +231,21 @@ class AeadAlgorithm:
     """Length of the check value; default 128."""
     key_bits: int = field(default=0)
 
-    def __init__(self, name: str, key: KeyLike, icv_bits: int = 128, *, strict: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        key: KeyLike,
+        icv_bits: int = 128,
+        *,
+        key_bits: int | None = None,
+        strict: bool = True,
+    ) -> None:
         """Raises ValidationError. ``strict=False``: any lengths."""
-        text, secret = _name(name, "AeadAlgorithm"), Secret(key, "AeadAlgorithm.key")
+        key = Secret(key, "AeadAlgorithm.key")
+        text, bits = _name(name, "AeadAlgorithm"), _key_bits(key, key_bits, "AeadAlgorithm")
         info = AEAD.get(text)
-        _check_key(secret, text, info if strict else None, "AeadAlgorithm")
-        bits = _icv(icv_bits, text, info, strict, "AeadAlgorithm")
-        _fill(self, text, secret, 8 * len(secret), bits)
+        _check_key(bits, text, info if strict else None, "AeadAlgorithm")
+        _fill(self, text, key, bits, _icv(icv_bits, text, info, strict, "AeadAlgorithm"))
 
     @classmethod
     def _from_item(cls, item: Item) -> AeadAlgorithm:

@@ -9,23 +9,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from xfrm_ext.checks import article, integer, shown
 from xfrm_ext.checks import flags as checked_flags
-from xfrm_ext.checks import integer, shown
 from xfrm_ext.constants import AttributeType, Message, OffloadFlag
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.mark import Mark
 from xfrm_ext.replay import LARGEST_WINDOW, ReplayState
+from xfrm_ext.secret import Secret
 from xfrm_ext.selector import interface_index
 from xfrm_ext.wire.item import Item
 
 _CONTEXT = struct.Struct("=HHBBH")
-_KEYED = {
+KEYED = {
     AttributeType.ALG_AUTH,
     AttributeType.ALG_CRYPT,
     AttributeType.ALG_COMP,
     AttributeType.ALG_AEAD,
     AttributeType.ALG_AUTH_TRUNC,
 }
+"""Types whose payload holds a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +99,27 @@ class Attribute:
     """An attribute that this release has no field for, as it came, so that it can be sent back."""
 
     type: AttributeType | int
-    payload: bytes
+    payload: bytes | Secret
+    """A Secret where it may hold a key (`has_key`)."""
 
     def __post_init__(self) -> None:
         kind = integer(self.type, "Attribute.type", 0xFFFF, kind=AttributeType)
         object.__setattr__(self, "type", AttributeType(kind))
-        if not isinstance(self.payload, bytes) or len(self.payload) > 0xFFFF - 4:
-            raise ValidationError("Attribute.payload", shown(self.payload), "is not bytes, at most 65531 of them")
+        if not isinstance(self.payload, (bytes, Secret)) or len(self.payload) > 0xFFFF - 4:
+            text = None if self.has_key else shown(self.payload)
+            object.__setattr__(self, "payload", b"")  # nor shall the frame of the error show it
+            raise ValidationError("Attribute.payload", text, "is not bytes, at most 65531 of them")
+        if self.has_key and not isinstance(self.payload, Secret):
+            object.__setattr__(self, "payload", Secret(self.payload))
 
     @property
     def has_key(self) -> bool:
-        """Whether the payload may hold a key, which repr does not show."""
-        return int(self.type) & 0x3FFF in _KEYED
+        """Whether the payload may hold a key."""
+        return int(self.type) & 0x3FFF in KEYED
 
-    def __repr__(self) -> str:
-        payload = f"<{len(self.payload)} bytes with a key>" if self.has_key else repr(self.payload)
-        return f"Attribute(type={self.type!r}, payload={payload})"
+    def _data(self) -> Any:
+        """The payload as bytes, or in memory that gets wiped."""
+        return self.payload._memory if isinstance(self.payload, Secret) else self.payload
 
 
 def items_of(values: object, kind: type, field: str) -> tuple[Any, ...]:
@@ -132,14 +139,10 @@ def attributes_of(values: object, field: str) -> tuple[Attribute, ...]:
     return found
 
 
-def _a(kind: type) -> str:
-    return f"{'an' if kind.__name__[0] in 'AO' else 'a'} {kind.__name__}"
-
-
 def instance(value: object, kind: type, field: str) -> Any:
     if isinstance(value, kind):
         return value
-    raise ValidationError(field, shown(value), f"is not {_a(kind)}")
+    raise ValidationError(field, shown(value), f"is not {article(kind.__name__)}")
 
 
 class Items:
@@ -208,16 +211,18 @@ class Items:
         return tuple(Attribute(item.type, _payload(item, wire)) for item in self.drain())
 
 
-def _payload(item: Item, wire: Any) -> bytes:
+def _payload(item: Item, wire: Any) -> bytes | Secret:
     if item.numbers is None:
-        return bytes(item.data)
-    message = wire.pack(Message.FLUSHPOLICY, 0, None, [item])  # which has no fixed part
-    return bytes(message[20 : 16 + int.from_bytes(message[16:18], sys.byteorder)])
+        payload = item.data
+    else:
+        message = memoryview(wire.pack(Message.FLUSHPOLICY, 0, None, [item]))  # which has no fixed part
+        payload = message[20 : 16 + int.from_bytes(message[16:18], sys.byteorder)]
+    return Secret(payload) if item.type & 0x3FFF in KEYED else bytes(payload)
 
 
 def rest_items(attributes: Iterable[Attribute]) -> list[Item]:
     """The items of attributes that have no field."""
-    return [Item(int(attribute.type), None, attribute.payload) for attribute in attributes]
+    return [Item(int(attribute.type), None, attribute._data()) for attribute in attributes]
 
 
 def mark_item(mark: Mark) -> Item:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, TypeAlias, overload
@@ -45,7 +45,7 @@ BATCH = 256
 class Block:
     """Messages back to back."""
 
-    messages: bytearray
+    messages: bytearray = field(repr=False)  # with keys, if they are of states
     count: int
     numbers: bytes | None
     """The line that each message came from, 32 bits each; None: from no file."""
@@ -490,7 +490,9 @@ class Load:
             raise _without_outcome(outcome.error, operation)
 
 
-def blocks_of(source: Iterable[Any], items: Items, operation: Operation, batch: int) -> Iterator[Block]:
+def blocks_of(
+    source: Iterable[Any], items: Items, operation: Operation, batch: int
+) -> Generator[Block, None, None]:
     """Blocks of the messages of policies or states, made by joining what each already is."""
     values = iter(source)
     taken = 0
@@ -512,9 +514,11 @@ def blocks_of(source: Iterable[Any], items: Items, operation: Operation, batch: 
         elif operation == "delete":
             added, block = block, items.deletions(block, len(chunk))
             added[:] = bytes(len(added))
-        yield Block(block, len(chunk), None)
-        if not items.waits:
-            block[:] = bytes(len(block))  # it held keys
+        try:
+            yield Block(block, len(chunk), None)
+        finally:
+            if not items.waits:
+                block[:] = bytes(len(block))  # it held keys
 
 
 def check_items(values: Sequence[object], items: Items, first: int = 0) -> None:

@@ -23,6 +23,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def article(name: str) -> str:
+    """The name of a class as sentences have it."""
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
+
+
 def _number(value: object, kind: type[Enumeration] | type[Flags] | None = None) -> int | None:
     """The integer that a value is, None for all else: an int, a member of `kind`, an int of another library.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfrm_ext.address import ANY, address, encoded
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.checks import choice, choices, integer
 from xfrm_ext.constants import AttributeType, EncapsulationType, Family
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.selector import AddressLike
@@ -57,8 +57,8 @@ class Encapsulation:
     def _check(self, family: int, field: str) -> None:
         """Whether it can be that of a state of a family: there, four bytes would be those of an IPv6 address."""
         if family == Family.INET6 and self.original_address is not None and ":" not in self.original_address:
-            rule = "is the original address in it, of another family than the state"
-            raise ValidationError(field, shown(self.original_address), rule)
+            rule = f"has an original address, {self.original_address}, of another family than the state"
+            raise ValidationError(field, None, rule)
 
     def _item(self, wire: Any) -> Item:
         data = ANY if self.original_address is None else encoded(self.original_address, wire)

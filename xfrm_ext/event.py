@@ -68,7 +68,9 @@ class Acquire:
         protocol = Protocol(choice(self.protocol, "Acquire.protocol", _PROTOCOLS, Protocol))
         object.__setattr__(self, "protocol", protocol)
         family = _family(self.policy, protocol)
-        source, destination, _ = pair(self.source, self.destination, "Acquire", family)
+        source, destination, _ = pair(
+            self.source, self.destination, "Acquire", family, whose="the template, or the policy's selector"
+        )
         for name, value in (
             ("source", source),
             ("destination", destination),
@@ -404,7 +406,7 @@ class Mapping:
     def __post_init__(self) -> None:
         named = bare_id(self.id, "Mapping.id")
         names = ("old_source", "new_source")
-        old, new, _ = pair(self.old_source, self.new_source, "Mapping", named.family, names)
+        old, new, _ = pair(self.old_source, self.new_source, "Mapping", named.family, names, "the destination")
         for name, value in (
             ("id", named),
             ("reqid", integer(self.reqid, "Mapping.reqid", 0xFFFFFFFF)),

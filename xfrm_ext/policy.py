@@ -44,7 +44,7 @@ def _encoded_attributes(attributes: Iterable[Attribute]) -> bytes:
         if not isinstance(attribute, Attribute):
             raise ValidationError("Policy.attributes", shown(attribute), "is not an Attribute")
         size = len(attribute.payload)
-        parts.append(_ATTRIBUTE.pack(size + 4, attribute.type) + attribute.payload + bytes(-size % 4))
+        parts.append(_ATTRIBUTE.pack(size + 4, attribute.type) + bytes(attribute._data()) + bytes(-size % 4))
     return b"".join(parts)
 
 

@@ -34,7 +34,11 @@ class ReplayState:
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", integer(self.output, "ReplayState.output", 2**64 - 1))
         object.__setattr__(self, "input", integer(self.input, "ReplayState.input", 2**64 - 1))
-        object.__setattr__(self, "bitmap", integer(self.bitmap, "ReplayState.bitmap", 2**LARGEST_WINDOW - 1))
+        try:
+            object.__setattr__(self, "bitmap", integer(self.bitmap, "ReplayState.bitmap", 2**LARGEST_WINDOW - 1))
+        except ValidationError as error:
+            rule = f"is not an integer from 0 to 2**{LARGEST_WINDOW} - 1"
+            raise ValidationError(error.field, error.value, rule) from None
         if self.words is not None:
             object.__setattr__(self, "words", integer(self.words, "ReplayState.words", 0xFFFFFFFF))
 
@@ -54,7 +58,7 @@ class ReplayState:
         """XFRMA_REPLAY_ESN_VAL."""
         words = (window + 31) // 32 if self.words is None else self.words
         if self.bitmap >> 32 * words:
-            rule = f"has bits beyond the window's {words} words"
+            rule = f"has bits beyond the {32 * words} of the window"
             raise ValidationError("ReplayState.bitmap", hex(self.bitmap), rule)
         # A bitmap of zeros as long as no message can be has been seen in requests, as a length without its bitmap.
         data = b"".join(

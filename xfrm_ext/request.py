@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from xfrm_ext.address import ANY
+from xfrm_ext.address import any_of
 from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, rest_items
 from xfrm_ext.checks import choice, choices, integer
 from xfrm_ext.constants import AttributeType, Family, Message, PolicyType, Protocol
@@ -92,7 +92,7 @@ class StateFilter:
                 both = Selector(source, destination, family=wanted)
             except ValidationError as error:
                 name = error.field.replace("Selector", "StateFilter")
-                raise ValidationError(name, error.value, error.rule) from None
+                raise ValidationError(name, error.value, error.rule.partition(": the kernel")[0]) from None
             wanted = both.family
             source = None if source is None else both.source
             destination = None if destination is None else both.destination
@@ -128,7 +128,8 @@ class StateFilter:
         values = []
         for at, bits in ((0, from_bits), (16, to_bits)):
             part = addresses.data[at : at + 16]
-            values.append(None if part == ANY and not bits else f"{wire.address_text(part, family)}/{bits}")
+            text = wire.address_text(part, family)
+            values.append(None if text == any_of(family) and not bits else f"{text}/{bits}")
         wire.selector_bytes(values[0] or "", values[1] or "", family, False, None)  # refuses what is no prefix
         value = cls.__new__(cls)  # as it came, host bits and all
         for name, one in zip(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -292,7 +293,8 @@ class Sad:
             session.timeout,
         )
         load.total = len(source) if isinstance(source, Sized) else None
-        return load.run(blocks_of(source, _ITEMS, operation, batch))
+        with closing(blocks_of(source, _ITEMS, operation, batch)) as blocks:  # which wipes what it made
+            return load.run(blocks)
 
 
 def _state(value: object) -> State:

@@ -7,6 +7,7 @@ import hmac
 from typing import Any, NoReturn, TypeAlias
 
 from xfrm_ext import wire
+from xfrm_ext.checks import article
 from xfrm_ext.errors import ValidationError
 
 KeyLike: TypeAlias = "bytes | bytearray | memoryview | str | Secret"
@@ -28,6 +29,7 @@ class Secret:
             try:
                 value = bytes.fromhex(value[2:] if value[:2] in ("0x", "0X") else value)
             except ValueError:
+                del value  # nor shall the frame of the error
                 rule = "is not hexadecimal text of whole bytes, and the bytes of a key may not be given as text"
                 raise ValidationError(field, None, rule) from None
         elif isinstance(value, Secret):
@@ -36,9 +38,9 @@ class Secret:
         try:
             self._memory: Any = wire.memory(memoryview(data).cast("B"))
         except TypeError:
-            raise ValidationError(
-                field, None, f"is a {type(value).__name__}, not bytes or hexadecimal text"
-            ) from None
+            kind = article(type(value).__name__)
+            del value, data
+            raise ValidationError(field, None, f"is {kind}, not bytes or hexadecimal text") from None
 
     @classmethod
     def _of(cls, memory: Any) -> Secret:

@@ -12,6 +12,7 @@ from xfrm_ext import wire as selected
 from xfrm_ext.address import address, any_of, encoded, pair
 from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AuthAlgorithm, authentication_item
 from xfrm_ext.attribute import (
+    KEYED,
     Attribute,
     Items,
     Offload,
@@ -23,7 +24,7 @@ from xfrm_ext.attribute import (
     offload_item,
     rest_items,
 )
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.checks import article, choice, choices, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     AttributeType,
@@ -43,6 +44,7 @@ from xfrm_ext.replay import LARGEST_WINDOW, ReplayState
 from xfrm_ext.selector import AddressLike, Selector
 from xfrm_ext.value import Value, set_wire
 from xfrm_ext.wire.item import Item
+from xfrm_ext.wire.shared import LONGEST
 
 _PROTOCOLS = choices(Protocol)
 _MODES = choices(Mode)
@@ -175,7 +177,7 @@ class State(Value):
     compression: Algorithm | None = None
     """Of protocol comp."""
     encapsulation: Encapsulation | None = None
-    replay_window: int = 0
+    replay_window: int = field(kw_only=True)
     """Packets, at most 4096. Default: 32 for ESP and AH, 0 for direction out and for the other protocols."""
     replay: ReplayState | None = None
     """Sequence numbers; None: from the start."""
@@ -288,10 +290,10 @@ class State(Value):
             "mode": Mode(choice(mode, "State.mode", _MODES, Mode)),
             "reqid": integer(reqid, "State.reqid", _U32),
             "selector": _optional(selector, Selector, "selector") or _NO_SELECTOR,
-            "authentication": _optional(authentication, AuthAlgorithm, "authentication"),
-            "encryption": _optional(encryption, Algorithm, "encryption"),
-            "aead": _optional(aead, AeadAlgorithm, "aead"),
-            "compression": _optional(compression, Algorithm, "compression"),
+            "authentication": _keyed(authentication, AuthAlgorithm, "authentication"),
+            "encryption": _keyed(encryption, Algorithm, "encryption"),
+            "aead": _keyed(aead, AeadAlgorithm, "aead"),
+            "compression": _keyed(compression, Algorithm, "compression"),
             "encapsulation": _encapsulation(encapsulation, found),
             "replay_window": integer(replay_window, "State.replay_window", LARGEST_WINDOW),
             "replay": _optional(replay, ReplayState, "replay"),
@@ -319,7 +321,12 @@ class State(Value):
             "lifetime_value": _optional(lifetime_value, LifetimeCurrent, "lifetime_value"),
             "attributes": attributes_of(attributes, "State.attributes"),
         }
-        set_wire(self, _pack(values, selected))
+        try:
+            set_wire(self, _pack(values, selected))
+        except ValidationError as error:
+            if error.field != "message":
+                raise
+            raise ValidationError("State", None, f"is a message of more than {LONGEST} bytes") from None
 
     @classmethod
     def _from_message(cls, message: Any, wire: Any = selected) -> State:
@@ -353,8 +360,8 @@ class State(Value):
         return hash(bytes(self._wire[72:76]) + bytes(self._wire[88:93]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if any((self.authentication, self.encryption, self.aead)) or _has_key(self.attributes):
-            _refuse_to_pickle()
+        if any(item.type & 0x3FFF in KEYED and len(item.data) for item in selected.unpack(self._wire)[3]):
+            _refuse_to_pickle()  # all that came, also what no field shows
         return _from_bytes, (bytes(self._wire),)
 
     @property
@@ -378,12 +385,16 @@ def _refuse_to_pickle() -> NoReturn:
     raise TypeError("a State with keys can't be pickled: codec.native.encode(state) returns its bytes, with them")
 
 
-def _has_key(attributes: tuple[Attribute, ...]) -> bool:
-    return any(attribute.has_key for attribute in attributes)
-
-
 def _optional(value: Any, kind: type, name: str) -> Any:
     return None if value is None else instance(value, kind, f"State.{name}")
+
+
+def _keyed(value: Any, kind: type, name: str) -> Any:
+    """The same; what else is given may be a key, and is not shown."""
+    if value is not None and not isinstance(value, kind):
+        rule = f"is {article(type(value).__name__)}, and not {article(kind.__name__)}"
+        raise ValidationError(f"State.{name}", None, rule)
+    return value
 
 
 def _number(value: object, name: str) -> int | None:
@@ -513,6 +524,8 @@ def _attribute_values(fixed: dict[str, Any], items: Items, wire: Any) -> dict[st
         window = fixed["replay_window"]
     elif replay is not None and replay.words is None and window <= 32 and not fixed["flags"] & StateFlag.ESN:
         replay = replace(replay, words=(window + 31) // 32)  # the form for long windows, though none wants it
+    if replay is None and (window > 32 or fixed["flags"] & StateFlag.ESN):
+        replay = ReplayState()  # what it will be sent with
     values: dict[str, Any] = {
         "replay_window": window,
         "replay": replay,
@@ -647,7 +660,7 @@ def bare_id(value: object, field: str, *, source: bool = False) -> StateId:
     source address: what else it has is left out where the kernel would not look at it, or refused."""
     found: StateId = instance(value.id if isinstance(value, State) else value, StateId, field)
     if found.attributes:
-        raise ValidationError(field, None, "has attributes of its own, which are those of the message here")
+        raise ValidationError(field, None, f"has attributes: give them to the {field.partition('.')[0]} itself")
     if found.source is not None and (not source or found.source == any_of(found.family)):
         found = replace(found, source=None)
     return found
