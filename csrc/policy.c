@@ -4,65 +4,52 @@
 #include <errno.h>
 #include <string.h>
 
+#include "body.h"
 #include "message.h"
 
 _Static_assert(LIFETIME_CONFIG_SIZE == sizeof(struct xfrm_lifetime_cfg), "LIFETIME_CONFIG_SIZE");
 _Static_assert(LIFETIME_CURRENT_SIZE == sizeof(struct xfrm_lifetime_cur), "LIFETIME_CURRENT_SIZE");
 
-static void put_type(struct message *message, uint8_t type)
+static void put_item(struct message *message, const struct policy_options *options, uint32_t has, struct item item)
 {
-	struct xfrm_userpolicy_type payload;
+	if (options->has & has)
+		attribute_pack(message, SPACE_XFRM, &item);
+}
 
-	memset(&payload, 0, sizeof(payload));
-	payload.type = type;
-	message_put(message, XFRMA_POLICY_TYPE, &payload, sizeof(payload));
+static void put_type(struct message *message, const struct policy_options *options)
+{
+	put_item(message, options, POLICY_HAS_TYPE,
+		 (struct item){.type = XFRMA_POLICY_TYPE, .count = 1, .numbers = {options->type}});
 }
 
 static void put_mark(struct message *message, const struct policy_options *options)
 {
-	struct xfrm_mark mark = {options->mark_value, options->mark_mask};
-
-	if (options->has & POLICY_HAS_MARK)
-		message_put(message, XFRMA_MARK, &mark, sizeof(mark));
+	put_item(message, options, POLICY_HAS_MARK,
+		 (struct item){.type = XFRMA_MARK, .count = 2, .numbers = {options->mark_value, options->mark_mask}});
 }
 
 static void put_context(struct message *message, const struct policy_options *options)
 {
-	struct xfrm_user_sec_ctx header = {
-		.len = (uint16_t)(sizeof(header) + options->context_size),
-		.exttype = XFRMA_SEC_CTX,
-		.ctx_alg = options->context_algorithm,
-		.ctx_doi = options->context_doi,
-		.ctx_len = options->context_size,
-	};
-	uint8_t *place;
-
-	if (!(options->has & POLICY_HAS_SECURITY_CONTEXT))
-		return;
-	place = message_reserve(message, XFRMA_SEC_CTX, sizeof(header) + options->context_size);
-	if (!place)
-		return;
-	memcpy(place, &header, sizeof(header));
-	if (options->context_size)
-		memcpy(place + sizeof(header), options->context, options->context_size);
+	put_item(message, options, POLICY_HAS_SECURITY_CONTEXT,
+		 (struct item){.type = XFRMA_SEC_CTX,
+			       .count = 2,
+			       .numbers = {options->context_algorithm, options->context_doi},
+			       .data = options->context,
+			       .data_size = options->context_size});
 }
 
 static void put_if_id(struct message *message, const struct policy_options *options)
 {
-	if (options->has & POLICY_HAS_IF_ID)
-		message_put(message, XFRMA_IF_ID, &options->if_id, sizeof(options->if_id));
+	put_item(message, options, POLICY_HAS_IF_ID,
+		 (struct item){.type = XFRMA_IF_ID, .count = 1, .numbers = {options->if_id}});
 }
 
 static void put_offload(struct message *message, const struct policy_options *options)
 {
-	struct xfrm_user_offload offload;
-
-	if (!(options->has & POLICY_HAS_OFFLOAD))
-		return;
-	memset(&offload, 0, sizeof(offload));
-	offload.ifindex = options->offload_interface;
-	offload.flags = options->offload_flags;
-	message_put(message, XFRMA_OFFLOAD_DEV, &offload, sizeof(offload));
+	put_item(message, options, POLICY_HAS_OFFLOAD,
+		 (struct item){.type = XFRMA_OFFLOAD_DEV,
+			       .count = 2,
+			       .numbers = {(uint64_t)(int64_t)options->offload_interface, options->offload_flags}});
 }
 
 static void put_encoded(struct message *message, const uint8_t *attributes, size_t size)
@@ -98,8 +85,8 @@ int policy_pack(uint8_t *out, size_t capacity, uint16_t message_type, const uint
 	info.share = (uint8_t)(codes >> POLICY_SHARE_SHIFT);
 	message_begin(&message, out, capacity, message_type, NLM_F_REQUEST | NLM_F_ACK, &info, sizeof(info));
 	/* In the order of `ip xfrm`, for captures that can be compared byte for byte. */
-	if (options && options->has & POLICY_HAS_TYPE)
-		put_type(&message, options->type);
+	if (options)
+		put_type(&message, options);
 	if (template_count) {
 		place = message_reserve(&message, XFRMA_TMPL, (size_t)template_count * TEMPLATE_SIZE);
 		if (place) {
@@ -131,8 +118,7 @@ int policy_id_pack(uint8_t *out, size_t capacity, uint16_t message_type, const u
 	id.dir = direction;
 	message_begin(&message, out, capacity, message_type, flags, &id, sizeof(id));
 	if (options) {
-		if (options->has & POLICY_HAS_TYPE)
-			put_type(&message, options->type);
+		put_type(&message, options);
 		put_mark(&message, options);
 		put_context(&message, options);
 		put_if_id(&message, options);
@@ -167,7 +153,7 @@ int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type)
 
 	message_begin(&message, out, capacity, XFRM_MSG_FLUSHPOLICY, NLM_F_REQUEST | NLM_F_ACK, NULL, 0);
 	if (policy_type >= 0)
-		put_type(&message, (uint8_t)policy_type);
+		put_type(&message, &(struct policy_options){.has = POLICY_HAS_TYPE, .type = (uint8_t)policy_type});
 	return message_end(&message);
 }
 
@@ -175,81 +161,48 @@ int policy_flush_pack(uint8_t *out, size_t capacity, int policy_type)
 static int read_known(struct policy_view *view, const struct attribute *attribute)
 {
 	struct policy_options *options = &view->options;
-	struct xfrm_user_offload offload;
-	struct xfrm_user_sec_ctx context;
-	struct xfrm_mark mark;
+	struct item item;
 
-	switch (attribute->type) {
+	attribute_unpack(&item, SPACE_XFRM, attribute);
+	if (item.raw)
+		return 0;
+	switch (item.type) {
 	case XFRMA_TMPL:
-		if (!attribute->size || attribute->size % TEMPLATE_SIZE)
-			return 0;
-		view->templates = attribute->payload;
-		view->template_count = attribute->size / TEMPLATE_SIZE;
+		view->templates = item.data;
+		view->template_count = item.data_size / TEMPLATE_SIZE;
 		return 1;
 	case XFRMA_POLICY_TYPE:
-		if (attribute->size != sizeof(struct xfrm_userpolicy_type))
-			return 0;
-		options->type = attribute->payload[offsetof(struct xfrm_userpolicy_type, type)];
+		options->type = (uint8_t)item.numbers[0];
 		options->has |= POLICY_HAS_TYPE;
 		return 1;
 	case XFRMA_MARK:
-		if (attribute->size != sizeof(mark))
-			return 0;
-		memcpy(&mark, attribute->payload, sizeof(mark));
-		options->mark_value = mark.v;
-		options->mark_mask = mark.m;
+		options->mark_value = (uint32_t)item.numbers[0];
+		options->mark_mask = (uint32_t)item.numbers[1];
 		options->has |= POLICY_HAS_MARK;
 		return 1;
 	case XFRMA_IF_ID:
-		if (attribute->size != sizeof(options->if_id))
-			return 0;
-		memcpy(&options->if_id, attribute->payload, sizeof(options->if_id));
+		options->if_id = (uint32_t)item.numbers[0];
 		options->has |= POLICY_HAS_IF_ID;
 		return 1;
 	case XFRMA_OFFLOAD_DEV:
-		if (attribute->size != sizeof(offload))
-			return 0;
-		memcpy(&offload, attribute->payload, sizeof(offload));
-		if (offload.ifindex < 0)
+		if ((int64_t)item.numbers[0] < 0)
 			return 0; /* names no interface */
-		options->offload_interface = offload.ifindex;
-		options->offload_flags = offload.flags;
+		options->offload_interface = (int32_t)item.numbers[0];
+		options->offload_flags = (uint8_t)item.numbers[1];
 		options->has |= POLICY_HAS_OFFLOAD;
 		return 1;
 	case XFRMA_SEC_CTX:
-		if (attribute->size < sizeof(context))
-			return 0;
-		memcpy(&context, attribute->payload, sizeof(context));
-		if (attribute->size != sizeof(context) + context.ctx_len || context.len != attribute->size ||
-		    context.exttype != XFRMA_SEC_CTX)
-			return 0;
-		options->context = attribute->payload + sizeof(context);
-		options->context_size = context.ctx_len;
-		options->context_algorithm = context.ctx_alg;
-		options->context_doi = context.ctx_doi;
+		options->context = item.data;
+		options->context_size = (uint16_t)item.data_size;
+		options->context_algorithm = (uint8_t)item.numbers[0];
+		options->context_doi = (uint8_t)item.numbers[1];
 		options->has |= POLICY_HAS_SECURITY_CONTEXT;
 		return 1;
 	}
 	return 0;
 }
 
-/* Where a policy message's attributes begin; 0: not a policy message. */
-static size_t attributes_begin(uint16_t message_type)
-{
-	switch (message_type) {
-	case XFRM_MSG_NEWPOLICY:
-	case XFRM_MSG_UPDPOLICY:
-		return NLMSG_HDRLEN + sizeof(struct xfrm_userpolicy_info);
-	case XFRM_MSG_GETPOLICY:
-	case XFRM_MSG_DELPOLICY:
-		return NLMSG_HDRLEN + sizeof(struct xfrm_userpolicy_id);
-	case XFRM_MSG_FLUSHPOLICY:
-		return NLMSG_HDRLEN;
-	}
-	return 0;
-}
-
-/* Finds where the attributes begin and end. */
+/* Finds where the attributes of a policy message begin and end. */
 static int policy_bounds(const uint8_t *data, size_t length, size_t *begin, size_t *end, uint16_t *type)
 {
 	struct nlmsghdr header;
@@ -257,10 +210,18 @@ static int policy_bounds(const uint8_t *data, size_t length, size_t *begin, size
 	if (length < NLMSG_HDRLEN)
 		return -EBADMSG;
 	memcpy(&header, data, sizeof(header));
-	*begin = attributes_begin(header.nlmsg_type);
 	*end = header.nlmsg_len;
 	*type = header.nlmsg_type;
-	return !*begin || *end < *begin || *end > length ? -EBADMSG : 0;
+	switch (header.nlmsg_type) {
+	case XFRM_MSG_NEWPOLICY:
+	case XFRM_MSG_UPDPOLICY:
+	case XFRM_MSG_GETPOLICY:
+	case XFRM_MSG_DELPOLICY:
+	case XFRM_MSG_FLUSHPOLICY:
+		*begin = (size_t)NLMSG_HDRLEN + (size_t)body_size(header.nlmsg_type, 0);
+		return *end < *begin || *end > length ? -EBADMSG : 0;
+	}
+	return -EBADMSG;
 }
 
 static int read_attributes(struct policy_view *view, const uint8_t *data, size_t position, size_t end)

@@ -241,7 +241,7 @@ class AsyncEvent:
     replay_threshold: int | None = None
     """Packets after which the next event comes."""
     event_timer_threshold: int | None = None
-    """The same in units of 100 ms."""
+    """The same after a time: told in units of 100 ms, and taken in ticks of the kernel's clock (jiffies)."""
     direction: StateDirection | None = None
     if_id: int | None = None
     cpu: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext import wire
@@ -256,9 +256,12 @@ class Sad:
         return reply
 
     def set_async_event(self, event: AsyncEvent) -> None:
-        """Sets those that ``event`` has (XFRM_MSG_NEWAE)."""
+        """Sets those that ``event`` has (XFRM_MSG_NEWAE). Direction and CPU, which the kernel tells and refuses to
+        be told, are left out: what `async_event` returned can be sent back (but not ``event_timer_threshold``,
+        which the kernel takes in another unit than it tells)."""
         if not isinstance(event, AsyncEvent):
             raise ValidationError("event", shown(event), "is not an AsyncEvent")
+        event = replace(event, direction=None, cpu=None)
         self._session._talk(Request(Message.NEWAE, event), "set async event")
 
     def load(

@@ -216,7 +216,8 @@ class State(Value):
     replay_threshold: int | None = None
     """Packets after which an event tells the sequence numbers (XFRMA_REPLAY_THRESH)."""
     event_timer_threshold: int | None = None
-    """The same in units of 100 ms (XFRMA_ETIMER_THRESH)."""
+    """The same after a time (XFRMA_ETIMER_THRESH): told in units of 100 ms, and taken in ticks of the kernel's
+    clock (jiffies)."""
     last_used: int | None = None
     """Seconds since 1970, filled in by the kernel (XFRMA_LASTUSED)."""
     lifetime_value: LifetimeCurrent | None = None

@@ -37,6 +37,7 @@ from xfrm_ext import (
     Selector,
     Session,
     State,
+    StateDirection,
     StateExtraFlag,
     StateFlag,
     StateId,
@@ -398,3 +399,25 @@ def test_nobody_is_refused(namespace: int, session: Session) -> None:
     )
     assert answers == [PermissionDenied.__name__] * 6
     assert [state.spi for state in session.sad.dump()] == [0x1000]
+
+
+def test_what_was_told_of_a_state_can_be_sent_back(session: Session) -> None:
+    """Direction and CPU too, which the kernel tells, and refuses to be told."""
+    key = bytes(range(20))
+    state = State(
+        "192.0.2.1",
+        "192.0.2.2",
+        spi=0x1000,
+        mode="tunnel",
+        aead=AeadAlgorithm("rfc4106(gcm(aes))", key),
+        direction="out",
+        cpu=0,
+        mark=Mark(5),
+    )
+    session.sad.add(state)
+    told = session.sad.async_event(state)
+    assert (told.direction, told.cpu) == (StateDirection.OUT, 0)
+    session.sad.set_async_event(replace(told, replay=ReplayState(output=70)))
+    again = session.sad.get(state).replay
+    assert again is not None
+    assert again.output == 70
