@@ -31,6 +31,7 @@ from xfrm_ext import (
     KernelError,
     LoadError,
     Message,
+    Mode,
     ProtocolError,
     RepliesLost,
     Request,
@@ -205,7 +206,9 @@ class TestNothingShowsKeys:
 
 def _is_memory(value: Any) -> bool:
     """Whether it is, or holds, the memory itself, which nobody outside of the package sees."""
-    return isinstance(value, tuple) or type(value) in (type(wire.memory(b"")), type(pure.codec.wire.memory(b"")))
+    return isinstance(value, tuple) or type(value) in [
+        type(codec.wire.memory(b"")) for codec in (native.codec, pure.codec)
+    ]
 
 
 class TestSecret:
@@ -339,7 +342,7 @@ def check(error: BaseException) -> int:
         for file, name, value in locals_of(one.__traceback__):
             count += 1
             try:
-                safe(bytes(value) if isinstance(value, (bytes, bytearray)) else _shown(value))
+                safe(bytes(value) if type(value) in (bytes, bytearray) else _shown(value))
             except AssertionError:
                 raise AssertionError(f"{name} in {file}, a {type(value).__name__}, shows the key") from None
     try:
@@ -428,6 +431,23 @@ def test_errors_of_sessions(call: str, answer: Callable[[bytes], Answer]) -> Non
     assert check(error)
     if isinstance(error, LoadError):
         safe(repr(error.result) + error.result.summary() + repr(list(error.result.failed)))
+
+
+@pytest.mark.parametrize("call", ["add", "update", "delete", "load", "load of a generator", "rollback"])
+def test_errors_of_the_kernel(session: Session, call: str) -> None:
+    """It refuses the mode, whatever else it knows of: and what was sent to it is gone from the frames."""
+    refused = [dataclasses.replace(state, mode=Mode(9)) for state in states()[:2]]
+    calls: dict[str, Callable[[], object]] = {
+        "add": lambda: session.sad.add(refused[0]),
+        "update": lambda: session.sad.update(refused[1]),
+        "delete": lambda: session.sad.delete(refused[0]),
+        "load": lambda: session.sad.load(refused),
+        "load of a generator": lambda: session.sad.load(iter(refused)),
+        "rollback": lambda: session.sad.load(refused, on_error="rollback"),
+    }
+    with pytest.raises((KernelError, LoadError)) as caught:
+        calls[call]()
+    assert check(caught.value)
 
 
 # --- memory -----------------------------------------------------------------------------------------------

@@ -471,6 +471,18 @@ def test_more_words_than_the_window_needs() -> None:
     both_ways(value, message(0x10, usersa(window=0), attribute(REPLAY_ESN_VAL, esn(4, 1, 2, 32, bitmap))))
 
 
+def test_a_window_longer_than_kernels_have_stays_as_it_is() -> None:
+    payload = esn(129, 1, 2, 32, bytes(4 * 129))
+    told = message(0x10, usersa(window=0, flags=128), attribute(REPLAY_ESN_VAL, payload))
+    for codec in CODECS:
+        found = codec.decode(told)
+        assert isinstance(found, State)
+        assert found.attributes == (Attribute(REPLAY_ESN_VAL, payload),)
+        again = codec.decode(codec.encode(found))
+        assert again == found
+        assert again.attributes == found.attributes  # type: ignore[union-attr]
+
+
 def test_short_replay_states() -> None:
     value = state(replay=ReplayState(0xFFFFFFFF, 5, 0x80000000))
     both_ways(value, message(0x10, usersa(), attribute(REPLAY_VAL, struct.pack("=III", 0xFFFFFFFF, 5, 0x80000000))))

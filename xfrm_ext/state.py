@@ -428,6 +428,8 @@ def _pack(values: dict[str, Any], wire: Any) -> Any:
     extended = bool(values["flags"] & StateFlag.ESN) or values["replay_window"] > 32
     if values["replay"] is not None and values["replay"].words is not None:
         extended = True
+    if extended and values["replay_window"] <= 0xFF:  # unless an attribute that could not be read says it
+        extended = all(one.type != AttributeType.REPLAY_ESN_VAL for one in values["attributes"])
     statistics = values["statistics"]
     parts = {
         "selector": values["selector"]._encoded(wire),
