@@ -747,6 +747,17 @@ def test_expired_states() -> None:
         expected_event(0x18, StateExpired(state(mark=Mark(1, 1)), hard), fixed, mark)
 
 
+def test_both_codecs_tell_the_same_of_a_state_that_was_read() -> None:
+    """As the kernel tells of it, with authentication twice, it stands in an event: and is written once."""
+    pair = [
+        attribute(ALG_AUTH, algo("hmac(sha256)", KEY[:32])),
+        attribute(ALG_AUTH_TRUNC, algo("hmac(sha256)", KEY[:32], 128)),
+    ]
+    told = message(0x18, usersa() + struct.pack("=B7x", 1), *pair)
+    value = native.decode(told)
+    assert native.encode(value) == pure.encode(value) == message(0x18, usersa() + struct.pack("=B7x", 1), pair[1])
+
+
 def test_flushes() -> None:
     both_ways(Request(Message.FLUSHSA), message(0x1C, b"\0"), request=Request(Message.FLUSHSA))
     both_ways(

@@ -28,7 +28,6 @@ from xfrm_ext.replay import ReplayState
 from xfrm_ext.selector import Selector
 from xfrm_ext.state import State, StateId, _id_fields, _id_values, bare_id
 from xfrm_ext.template import Template
-from xfrm_ext.value import is_selected
 from xfrm_ext.wire.item import Item
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ def _state(fixed: bytes, items: Items, wire: Any) -> State:
 
 
 def _state_parts(state: State, wire: Any) -> tuple[bytes, list[Item]]:
-    message = state._wire if is_selected(wire) else state._encoded(wire)
+    message = state._encoded(wire)
     _kind, _flags, _values, items = wire.unpack(message)
     return bytes(message[16:240]), items
 

@@ -428,7 +428,8 @@ def _pack(values: dict[str, Any], wire: Any) -> Any:
     extended = bool(values["flags"] & StateFlag.ESN) or values["replay_window"] > 32
     if values["replay"] is not None and values["replay"].words is not None:
         extended = True
-    if extended and values["replay_window"] <= 0xFF:  # unless an attribute that could not be read says it
+    if extended and values["replay_window"] <= 0xFF and values["replay"] in (None, ReplayState()):
+        # Unless an attribute that could not be read says it.
         extended = all(one.type != AttributeType.REPLAY_ESN_VAL for one in values["attributes"])
     statistics = values["statistics"]
     parts = {
@@ -527,8 +528,10 @@ def _attribute_values(fixed: dict[str, Any], items: Items, wire: Any) -> dict[st
         window = fixed["replay_window"]
     elif replay is not None and replay.words is None and window <= 32 and not fixed["flags"] & StateFlag.ESN:
         replay = replace(replay, words=(window + 31) // 32)  # the form for long windows, though none wants it
-    if replay is None and (window > 32 or fixed["flags"] & StateFlag.ESN):
-        replay = ReplayState()  # what it will be sent with
+    if window > 32 or fixed["flags"] & StateFlag.ESN:
+        replay = replay or ReplayState()  # what it will be sent with
+        if replay.bitmap and not window and replay.words is None:
+            replay = replace(replay, words=1)  # of the short form, which has a word whatever the window
     values: dict[str, Any] = {
         "replay_window": window,
         "replay": replay,
