@@ -195,6 +195,25 @@ int64_t state_block_delete(uint8_t *out, size_t capacity, const uint8_t *data, s
 	return size < 0 ? size : (int64_t)used;
 }
 
+int state_block_check(const uint8_t *data, size_t length)
+{
+	size_t position = 0, start = 0, place;
+	struct attribute attribute;
+	int64_t size;
+	int count = 0, found;
+
+	while ((size = next_state(data, length, &position)) > 0) {
+		place = NLMSG_HDRLEN + sizeof(struct xfrm_usersa_info);
+		while ((found = attribute_next(data + start, (size_t)size, &place, &attribute)) > 0)
+			;
+		if (found < 0)
+			return found;
+		start = position;
+		count++;
+	}
+	return size < 0 ? (int)size : count;
+}
+
 static void read_number(void *number, size_t size, const struct attribute *attribute)
 {
 	if (attribute->size == size)

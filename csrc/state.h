@@ -65,6 +65,10 @@ void state_expire_unpack(struct state_expire *expire, const uint8_t *data);
  * -EMSGSIZE; none is longer than the message that it is made from. */
 int64_t state_block_delete(uint8_t *out, size_t capacity, const uint8_t *data, size_t length);
 
+/* Checks that a block is NEWSA and UPDSA messages, back to back, whose lengths and attributes' lengths fit. Returns
+ * how many, or -EBADMSG. */
+int state_block_check(const uint8_t *data, size_t length);
+
 /* What exporters want to know of a state; what its message does not tell is 0. */
 struct state_counters {
 	uint8_t source[16], destination[16];

@@ -274,6 +274,23 @@ def test_a_rekey_that_fails(refused: int, cause: Answer | Exception) -> None:
     assert [done for _, done in kernel.done] == [0x2000, 0x2001, 0x1001, 0x1000]
 
 
+def test_a_state_that_was_added_though_the_reply_was_lost() -> None:
+    """Nobody knows, until it is added again: then that it is there already is what was wanted."""
+    kernel = Kernel({0x2001: RepliesLost("lost")})
+    rekey = kernel.rekey()
+    with pytest.raises(RekeyError):
+        rekey.run()
+    kernel.answers[0x2001] = Refusal(errno.EEXIST)
+    rekey.run()
+    assert len(rekey.applied) == 4
+    # Where nothing was lost it is somebody else's.
+    kernel = Kernel({0x2001: Refusal(errno.EEXIST)})
+    rekey = kernel.rekey()
+    for _ in range(2):
+        with pytest.raises(RekeyError):
+            rekey.run()
+
+
 def test_old_states_that_are_gone() -> None:
     """Expired, or deleted by somebody else: what was wanted."""
     gone = Refusal(errno.ESRCH)

@@ -41,6 +41,7 @@ from xfrm_ext import (
     SadInfo,
     SecurityContext,
     Selector,
+    Session,
     SpdInfo,
     SpdThresholds,
     SpiRequest,
@@ -53,8 +54,9 @@ from xfrm_ext import (
     Template,
     ValidationError,
 )
-from xfrm_ext.codec import native, pure
+from xfrm_ext.codec import native, pure, select
 from xfrm_ext.codec.generic import Codec
+from xfrm_ext.testing import FakeTransport
 
 CODECS = (native.codec, pure.codec)
 HERE, THERE = "192.0.2.1", "198.51.100.2"
@@ -957,3 +959,37 @@ def test_a_header_one_byte_short_is_no_message(codec: Codec) -> None:
         for short in (0, 1, size - 1):
             with pytest.raises(ProtocolError):
                 codec.decode(header(kind, short) + bytes(short))
+
+
+@pytest.mark.parametrize("codec", ["native", "pure"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        struct.pack("=IHHII", 16, 0x10, 0, 0, 0),
+        struct.pack("=IHHII", 232, 0x10, 0, 0, 0) + bytes(216),
+        struct.pack("=IHHII", 184, 0x13, 0, 0, 0) + bytes(168),
+        struct.pack("=IHHII", 248, 0x10, 0, 0, 0) + bytes(224) + struct.pack("=HHI", 9, 31, 1),
+    ],
+    ids=["no state at all", "too short for one", "a policy", "an attribute that is too long"],
+)
+def test_a_dump_of_what_are_no_states(codec: str, message: bytes) -> None:
+    """Found when the dump is read, not when somebody looks at a field."""
+    with Session(transport=FakeTransport(lambda _: [message]), codec=codec) as session:
+        with pytest.raises(ProtocolError, match="lengths"):
+            next(session.sad.dump())
+        with pytest.raises(ProtocolError):
+            next(session.sad.counters())
+
+
+def test_a_state_of_odd_length_can_be_loaded() -> None:
+    odd = Attribute(60, b"abc")
+    state = State("192.0.2.1", "192.0.2.2", spi=1, attributes=[odd])
+    codec = select()
+    message = codec.encode(state)
+    cut = struct.pack("=I", len(message) - 1) + message[4:-1]  # without the padding at its end
+    again = codec.decode(cut)
+    assert again == state
+    sent = FakeTransport(lambda _: None)
+    with Session(transport=sent) as session:
+        session.sad.load([again, again])  # type: ignore[list-item]
+    assert [message[:4] for message in sent.sent] == [cut[:4]] * 2

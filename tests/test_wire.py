@@ -576,6 +576,7 @@ def test_blocks_of_states(parts: list[bytes]) -> None:
     block = b"".join(parts)
     agree("delete_state_messages", block)
     agree("state_counters", block)
+    agree("check_states", block)
     for part in parts:
         agree("delete_state_messages", part)
         if isinstance(agree("state_counters", part), list) and part:

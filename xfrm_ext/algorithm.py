@@ -164,8 +164,12 @@ class Algorithm:
         self, name: str, key: KeyLike = NO_KEY, *, key_bits: int | None = None, strict: bool = True
     ) -> None:
         """Raises ValidationError. ``strict=False``: any length of the key."""
-        key = Secret(key, "Algorithm.key")
-        text, bits = _name(name, "Algorithm"), _key_bits(key, key_bits, "Algorithm")
+        try:  # what is wrong with them may be that one is in the place of the other
+            key, text = Secret(key, "Algorithm.key"), _name(name, "Algorithm")
+        except ValidationError:
+            del key, name  # from the traceback
+            raise
+        bits = _key_bits(key, key_bits, "Algorithm")
         info = ENCRYPTION.get(text) or COMPRESSION.get(text)
         _check_key(bits, text, info if strict else None, "Algorithm")
         _fill(self, text, key, bits)
@@ -202,8 +206,12 @@ class AuthAlgorithm:
         strict: bool = True,
     ) -> None:
         """Raises ValidationError. ``strict=False``: any lengths, as HMAC allows them."""
-        key = Secret(key, "AuthAlgorithm.key")
-        text, bits = _name(name, "AuthAlgorithm"), _key_bits(key, key_bits, "AuthAlgorithm")
+        try:  # what is wrong with them may be that one is in the place of the other
+            key, text = Secret(key, "AuthAlgorithm.key"), _name(name, "AuthAlgorithm")
+        except ValidationError:
+            del key, name  # from the traceback
+            raise
+        bits = _key_bits(key, key_bits, "AuthAlgorithm")
         info = AUTHENTICATION.get(text)
         _check_key(bits, text, info if strict else None, "AuthAlgorithm")
         if icv_bits is None:
@@ -241,8 +249,12 @@ class AeadAlgorithm:
         strict: bool = True,
     ) -> None:
         """Raises ValidationError. ``strict=False``: any lengths."""
-        key = Secret(key, "AeadAlgorithm.key")
-        text, bits = _name(name, "AeadAlgorithm"), _key_bits(key, key_bits, "AeadAlgorithm")
+        try:  # what is wrong with them may be that one is in the place of the other
+            key, text = Secret(key, "AeadAlgorithm.key"), _name(name, "AeadAlgorithm")
+        except ValidationError:
+            del key, name  # from the traceback
+            raise
+        bits = _key_bits(key, key_bits, "AeadAlgorithm")
         info = AEAD.get(text)
         _check_key(bits, text, info if strict else None, "AeadAlgorithm")
         _fill(self, text, key, bits, _icv(icv_bits, text, info, strict, "AeadAlgorithm"))

@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING, Any
 from xfrm_ext.attribute import instance
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import Family, Mode, Protocol, StateDirection
-from xfrm_ext.errors import NotFound, RekeyError, ValidationError, XfrmError
+from xfrm_ext.errors import (
+    AlreadyExists,
+    NotFound,
+    RekeyError,
+    RepliesLost,
+    ReplyTimeout,
+    ValidationError,
+    XfrmError,
+)
 from xfrm_ext.event import Acquire
 from xfrm_ext.mark import Mark
 from xfrm_ext.state import State, StateId
@@ -142,8 +150,9 @@ class Rekey:
 
     Each method takes its steps in this order, and those that were taken stay taken: when one fails, RekeyError says
     which were taken before, which failed, and which were not tried, and ``__cause__`` why. Call the same method
-    again to go on behind the step that failed last, or undo what ``applied`` lists. An old state that is gone
-    already counts as deleted.
+    again to go on with the step that failed, or undo what ``applied`` lists. An old state that is gone already
+    counts as deleted; and after ReplyTimeout or RepliesLost, when nobody knows whether the kernel did it, a new
+    state that is there already counts as added.
     """
 
     def __init__(
@@ -160,6 +169,7 @@ class Rekey:
         sad = session.sad
         self._steps: list[tuple[Step, Callable[[], object]]] = []
         self._taken = 0
+        self._unsure = False  # whether the next step may have been taken
 
         def step(action: str, direction: str, name: str, state: State | StateId | None) -> None:
             if state is None:
@@ -215,12 +225,13 @@ class Rekey:
             step, take = self._steps[self._taken]
             try:
                 take()
-            except NotFound as error:
-                if step.action != "delete":
-                    raise RekeyError(self.applied, step, self.left[1:]) from error
             except XfrmError as error:
-                raise RekeyError(self.applied, step, self.left[1:]) from error
-            self._taken += 1
+                gone = isinstance(error, NotFound) and step.action == "delete"
+                there = isinstance(error, AlreadyExists) and step.action == "add" and self._unsure
+                if not gone and not there:
+                    self._unsure = self._unsure or isinstance(error, (ReplyTimeout, RepliesLost))
+                    raise RekeyError(self.applied, step, self.left[1:]) from error
+            self._taken, self._unsure = self._taken + 1, False
 
 
 def _key(state: StateId) -> tuple[Any, ...]:

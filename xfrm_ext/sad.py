@@ -146,6 +146,7 @@ class Sad:
         wanted = StateFilter(protocol, source, destination, family)
         codec = self._session._codec
         for block in self._blocks(wanted, "dump states"):
+            codec.wire.check_states(block)
             for message in messages(memoryview(block)):
                 yield State._from_message(message, codec.wire)
 
@@ -160,7 +161,7 @@ class Sad:
         """The same, but only what is counted: no key is looked at, let alone kept."""
         wanted = StateFilter(protocol, source, destination, family)
         for block in self._blocks(wanted, "dump counters"):
-            for one in wire.state_counters(block):
+            for one in self._session._codec.wire.state_counters(block):
                 yield _counters(one)
 
     def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:

@@ -36,7 +36,8 @@ class Session:
     ``netns`` is a name in /run/netns (as `ip netns` makes them), a path, or an open file descriptor; default:
     the calling thread's. Entering another one needs CAP_SYS_ADMIN, and leaves the calling thread where it is.
     ``timeout`` (seconds, None: none) bounds each wait for the kernel. Threads may share a session; after a fork
-    the child needs one of its own. ``codec`` is "native" or "pure"; default: that of XFRM_EXT_CODEC, else native.
+    the child needs one of its own. ``codec`` is "native" or "pure", for requests, replies and events;
+    default: that of XFRM_EXT_CODEC, else native, which is also what values and loads are made with.
     Raises KernelError, ValidationError.
 
     ``with Session() as session: session.spd.add(policy)``

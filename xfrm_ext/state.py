@@ -332,7 +332,12 @@ class State(Value):
     @classmethod
     def _from_message(cls, message: Any, wire: Any = selected) -> State:
         """The state of a NEWSA or UPDSA message whose lengths are known to fit."""
-        data = wire.memory(message)
+        if len(message) % 4:  # a block of messages has each at a multiple of 4
+            padded = bytearray(message) + bytes(-len(message) % 4)
+            data = wire.memory(padded)
+            padded[:] = bytes(len(padded))
+        else:
+            data = wire.memory(message)
         data[4:16] = _HEAD
         return cls._from_wire(data, wire)
 
@@ -379,6 +384,7 @@ class State(Value):
 
 
 def _from_bytes(data: bytes) -> State:
+    selected.check_states(data)
     return State._from_wire(selected.memory(data))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
 from xfrm_ext.checks import shown
-from xfrm_ext.errors import ValidationError
+from xfrm_ext.errors import ValidationError, compiled_module_needed
 
 if TYPE_CHECKING:
     from xfrm_ext.codec.generic import Codec
@@ -23,5 +23,6 @@ def select(name: str | None = None) -> Codec:
         name = wire.NAME
     if name not in ("native", "pure"):
         raise ValidationError("codec", shown(name), "is not native or pure")
-    codec: Codec = importlib.import_module(f"xfrm_ext.codec.{name}").codec
+    with compiled_module_needed(f"codec {name!r}"):
+        codec: Codec = importlib.import_module(f"xfrm_ext.codec.{name}").codec
     return codec

@@ -52,6 +52,7 @@ __all__ = [
     "address_text",
     "attribute_at",
     "canonical_policies",
+    "check_states",
     "delete_messages",
     "delete_state_messages",
     "header",
@@ -430,11 +431,18 @@ def address_bytes(text: str) -> tuple[bytes, int] | None:
 def address_text(address: bytes, family: int) -> str:
     """The canonical text of xfrm_address_t."""
     out = _new("char[]", lib.TEXT_ADDRESS_SIZE)
-    lib.text_address_unpack(out, address, family)
+    lib.text_address_unpack(out, _sized(address, 16), family)
     return _text(out)
 
 
 # --- messages of all kinds ------------------------------------------------------------------------------
+
+
+def _sized(data: Any, size: int) -> Any:
+    """Bytes that C will read `size` of. Raises ProtocolError when they are fewer."""
+    if len(data) < size:
+        raise bad_lengths("a structure")
+    return data
 
 
 def _plain(structure: Any) -> tuple[tuple[str, ...], struct.Struct]:
@@ -520,8 +528,10 @@ def pack(
         fixed = fields
     elif isinstance(fields, bytes):
         raise ValidationError("message", None, f"has a fixed part of {len(fields)} bytes, and its type has {size}")
+    elif fields is not None and message in _FIXED:
+        fixed = _FIXED[message].write(fields, size)
     elif fields is not None:
-        fixed = fields["policy"] if message not in _FIXED else _FIXED[message].write(fields, size)
+        fixed = _sized(fields["policy"], size)
     capacity = HEADER.size + size + 3
     native = _new(_ITEMS, len(items))
     kept = []
@@ -548,9 +558,17 @@ def pack(
     return _buffer(out, length)
 
 
+def check_states(block: Any) -> int:
+    """How many NEWSA and UPDSA messages a block is. Raises ProtocolError when it is anything else."""
+    count: int = lib.state_block_check(ffi.from_buffer(block), len(block))
+    if count < 0:
+        raise bad_lengths(A_BLOCK)
+    return count
+
+
 def state_fields(message: Any) -> dict[str, int | bytes]:
-    """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
-    return _STATE.read(ffi.from_buffer(_BYTES, message) + HEADER.size)
+    """The fields of the fixed part of a NEWSA message that check_states has seen."""
+    return _STATE.read(ffi.from_buffer(_BYTES, _sized(message, HEADER.size + 224)) + HEADER.size)
 
 
 def unpack(message: Any) -> tuple[int, int, dict[str, int | bytes] | None, list[Item]]:
@@ -596,7 +614,7 @@ def migration_bytes(fields: Mapping[str, int | bytes]) -> bytes:
 
 def migration_fields(data: bytes) -> dict[str, int | bytes]:
     """The fields of struct xfrm_user_migrate, by name."""
-    return _MIGRATION.read(data)
+    return _MIGRATION.read(_sized(data, lib.MIGRATION_SIZE))
 
 
 def delete_state_messages(block: bytes | bytearray) -> bytearray:

@@ -73,6 +73,7 @@ __all__ = [
     "address_text",
     "attribute_at",
     "canonical_policies",
+    "check_states",
     "delete_messages",
     "delete_state_messages",
     "header",
@@ -794,18 +795,23 @@ def delete_state_messages(block: bytes | bytearray) -> bytearray:
     return result
 
 
+def check_states(block: Buffer) -> int:
+    """How many NEWSA and UPDSA messages a block is. Raises ProtocolError when it is anything else."""
+    count = 0
+    for message in _messages(block, A_BLOCK):
+        size, kind, *_ = HEADER.unpack_from(message)
+        begin = HEADER.size + 224
+        if kind not in (uapi.XFRM_MSG_NEWSA, uapi.XFRM_MSG_UPDSA) or size < begin:
+            raise bad_lengths(A_BLOCK)
+        for _ in _attributes(message[:size], begin, A_BLOCK):
+            pass
+        count += 1
+    return count
+
+
 def state_fields(message: Buffer) -> dict[str, int | bytes]:
     """The fields of the fixed part of a NEWSA message that is known to be well-formed."""
     return dict(zip(STATE.names, STATE.unpack(memoryview(message), HEADER.size), strict=True))
-
-
-_CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
-_COUNTED_ATTRIBUTES = {
-    uapi.XFRMA_MARK: ("mark_value", "mark_mask"),
-    uapi.XFRMA_IF_ID: ("if_id",),
-    uapi.XFRMA_SA_DIR: ("direction",),
-    uapi.XFRMA_LASTUSED: ("last_used",),
-}
 
 
 _CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
