@@ -152,7 +152,8 @@ static void pack_algorithm(struct message *message, const struct item *item, str
 		return;
 	}
 	memset(&header, 0, sizeof(header));
-	memcpy(header.alg_name, item->name, item->name_size);
+	if (item->name_size)
+		memcpy(header.alg_name, item->name, item->name_size);
 	header.alg_key_len = (uint32_t)item->numbers[0];
 	header.alg_trunc_len = (uint32_t)item->numbers[1];
 	pack_parts(message, item, &header, layout.count == 2 ? sizeof(header) : sizeof(struct xfrm_algo));

@@ -993,3 +993,39 @@ def test_a_state_of_odd_length_can_be_loaded() -> None:
     with Session(transport=sent) as session:
         session.sad.load([again, again])  # type: ignore[list-item]
     assert [message[:4] for message in sent.sent] == [cut[:4]] * 2
+
+
+def test_an_acquire_is_of_the_template_with_its_addresses() -> None:
+    """Of two nested tunnels the outer one has its state already; the packet waits for that of the inner one."""
+    outer = Template("192.0.2.1", "192.0.2.2", mode="tunnel", reqid=1)
+    inner = Template("2001:db8::1", "2001:db8::2", mode="tunnel", reqid=2)
+    plain = Template(reqid=3)
+    for templates in ((outer, inner), (inner, outer)):
+        policy = Policy(direction="out", templates=templates)
+        for template in templates:
+            acquire = Acquire(
+                source=template.source,
+                destination=template.destination,
+                protocol=Protocol.ESP,
+                selector=Selector("10.0.0.1", "10.0.0.2"),
+                policy=policy,
+                sequence=5,
+            )
+            for codec in (native, pure):
+                again = codec.decode(codec.encode(acquire))
+                assert isinstance(again, Acquire)
+                assert (again.source, again.family, again.reqid) == (
+                    template.source,
+                    template.family,
+                    template.reqid,
+                )
+    # A template without addresses takes those of the packet.
+    between = Acquire(
+        source="10.0.0.1",
+        destination="10.0.0.2",
+        protocol=Protocol.ESP,
+        selector=Selector("10.0.0.1", "10.0.0.2"),
+        policy=Policy(direction="out", templates=[plain]),
+        sequence=5,
+    )
+    assert (between.reqid, between.family) == (3, Family.INET)

@@ -172,7 +172,9 @@ class Items:
     def mark(self) -> Mark | None:
         """XFRMA_MARK."""
         item = self.take(AttributeType.MARK)
-        return None if item is None or not item.numbers else Mark(*item.numbers)
+        if item is None or not item.numbers or not item.numbers[1]:
+            return None  # every mark
+        return Mark(*item.numbers)
 
     def offload(self) -> Offload | None:
         """XFRMA_OFFLOAD_DEV. One that names no interface stays among the rest."""

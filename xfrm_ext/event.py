@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from xfrm_ext.address import address, encoded, pair
+from xfrm_ext import wire as selected
+from xfrm_ext.address import ANY, address, encoded, pair
 from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, mark_item, rest_items
 from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.checks import flags as checked_flags
@@ -66,7 +67,9 @@ class Acquire:
         instance(self.policy, Policy, "Acquire.policy")
         protocol = Protocol(choice(self.protocol, "Acquire.protocol", _PROTOCOLS, Protocol))
         object.__setattr__(self, "protocol", protocol)
-        family = _family(self.policy, protocol)
+        from_bytes = encoded(address(self.source, "Acquire.source")[0], selected)
+        to_bytes = encoded(address(self.destination, "Acquire.destination")[0], selected)
+        family = _family(self.policy, _template(self.policy, protocol, from_bytes, to_bytes))
         source, destination, _ = pair(
             self.source, self.destination, "Acquire", family, whose="the template, or the policy's selector"
         )
@@ -104,7 +107,8 @@ class Acquire:
 
     @property
     def _template(self) -> Template | None:
-        return _template(self.policy, self.protocol)
+        ends = encoded(self.source, selected), encoded(self.destination, selected)
+        return _template(self.policy, self.protocol, *ends)
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
         policy, tail = _policy_parts(self.policy, wire)
@@ -128,7 +132,8 @@ class Acquire:
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Acquire:
         cpu = items.number(AttributeType.SA_PCPU)
         policy = _policy(values["policy"], items, wire)
-        family = _family(policy, values["protocol"])
+        template = _template(policy, values["protocol"], values["source"], values["destination"])
+        family = _family(policy, template)
         return cls(
             source=wire.address_text(values["source"], family),
             destination=wire.address_text(values["destination"], family),
@@ -144,17 +149,22 @@ class Acquire:
         )
 
 
-def _template(policy: Policy, protocol: int) -> Template | None:
-    """That which wants a state of a protocol."""
+def _template(policy: Policy, protocol: int, source: bytes, destination: bytes) -> Template | None:
+    """That which wants a state of a protocol between these addresses (xfrm_address_t): its own, where it has some;
+    else they are the packet's."""
+    found = None
     for template in policy.templates:
-        if template.protocol in (protocol, Protocol.IPSEC_ANY):
+        if template.protocol not in (protocol, Protocol.IPSEC_ANY):
+            continue
+        from_bytes, to_bytes = template._wire[28:44], template._wire[0:16]
+        if any(to_bytes) and to_bytes == destination and from_bytes in (source, ANY):
             return template
-    return None
+        found = found or template
+    return found
 
 
-def _family(policy: Policy, protocol: int) -> Family:
+def _family(policy: Policy, template: Template | None) -> Family:
     """Of the addresses of that state."""
-    template = _template(policy, protocol)
     return policy.selector.family if template is None else template.family
 
 
@@ -481,6 +491,3 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Overrun:
     """Events were lost: the socket was full. What is there now is only known to who looks again (a dump)."""
-
-
-AnyEvent: TypeAlias = "Event | Overrun"

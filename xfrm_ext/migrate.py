@@ -225,7 +225,7 @@ class Migration:
         return cls(
             Selector._from_wire(values["selector"], wire),
             Direction(values["direction"]),
-            moves[:MAX_TEMPLATES],
+            moves,
             policy_type=PolicyType(kind),
             key_managers=None if managers is None else _km_address(managers, wire),
             **_common(items, moves[0].new_family if moves else Family.INET, wire),

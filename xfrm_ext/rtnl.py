@@ -34,7 +34,8 @@ from xfrm_ext.transport import BatchOutcome, Outcome, Transport, messages
 __all__ = ["BatchOutcome", "Handle", "Outcome", "Transport", "deadline_after", "messages", "open_byproto"]
 
 _DATAGRAM: int = lib.RTNL_RECEIVE_SIZE
-_new_unset = ffi.new_allocator(should_clear_after_alloc=False)
+_new_wiped = ffi.new_allocator(lib.memory_allocate, lib.memory_free, should_clear_after_alloc=False)
+"""For what may hold keys: wiped when it is freed."""
 _NSID = ffi.typeof("int32_t *")
 _EINTR = -errno.EINTR
 
@@ -170,7 +171,7 @@ class Handle:
         outcome = ffi.new("struct rtnl_outcome *")
         request = _request(message)
         pointer = ffi.cast("struct nlmsghdr *", ffi.from_buffer(request))
-        reply, code = _new_unset("uint8_t[]", _DATAGRAM) if answer else ffi.NULL, _EINTR
+        reply, code = _new_wiped("uint8_t[]", _DATAGRAM) if answer else ffi.NULL, _EINTR
         try:
             while code == _EINTR:  # signal handlers run between two calls, and may raise
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
@@ -179,8 +180,6 @@ class Handle:
             return bytearray(ffi.buffer(reply, code)) if code else None
         finally:
             _wipe(request)
-            if answer and code > 0:
-                ffi.memmove(reply, bytes(code), code)
 
     def talk_batch(
         self,

@@ -207,7 +207,8 @@ class Sad:
 
         The SPI is between ``minimum`` and ``maximum``, both included (default: 0x0fffffff; IPComp: 0xffff). With
         ``sequence``, the larval state that an ACQUIRE made gets the SPI. Complete it with `update` before it
-        expires (net.core.xfrm_acq_expires seconds). Raises NotFound when no SPI is free; KernelError.
+        expires (net.core.xfrm_acq_expires seconds), by a State of your own with this SPI: what the larval one has
+        of limits, selector and replay window is not for use. Raises NotFound when no SPI is free; KernelError.
         """
         wanted = State(
             source,

@@ -118,7 +118,7 @@ class Session:
         self._transport.talk(self._codec.encode_wiped(value), operation, timeout=self.timeout)
 
     def _send_state(self, message: Message, state: State, operation: str) -> None:
-        """The same for NEWSA and UPDSA: what is sent is what the state is, down to the order of its attributes."""
+        """The same for NEWSA and UPDSA: what the kernel told of a state is sent as it came."""
         self._transport.talk(self._codec.state_message(message, state), operation, timeout=self.timeout)
 
     def _ask(self, value: Body | Request, operation: str) -> Body:

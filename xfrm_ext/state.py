@@ -221,7 +221,8 @@ class State(Value):
     last_used: int | None = None
     """Seconds since 1970, filled in by the kernel (XFRMA_LASTUSED)."""
     lifetime_value: LifetimeCurrent | None = None
-    """What it has been used for so far, to go on counting from (XFRMA_LTIME_VAL)."""
+    """What it has been used for so far, to go on counting from (XFRMA_LTIME_VAL). With a limit in seconds give the
+    times too: an ``add_time`` of 0 is in 1970, and such a state expires at once."""
     family: Family = Family.INET
     """Of both addresses."""
     attributes: tuple[Attribute, ...] = ()
@@ -359,6 +360,8 @@ class State(Value):
             return NotImplemented
         if memoryview(self._wire) == memoryview(other._wire):
             return True
+        if hash(self) != hash(other):  # of another address, SPI or protocol
+            return False
         return memoryview(self._encoded(selected)) == memoryview(other._encoded(selected))
 
     def __hash__(self) -> int:

@@ -10,6 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
+from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, seconds
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group
@@ -55,7 +56,7 @@ class Subscription:
         self._listener = listener
         self._port = port
         self._codec = codec
-        self._messages: deque[tuple[bytearray, int | None]] = deque()
+        self._messages: deque[tuple[Any, int | None]] = deque()  # in memory that is wiped when it is freed
         self._heard = 0  # of listener.heard, what was taken care of
         self._lost = False  # an Overrun is due when the queue has been empty
         self._since = 0  # bytes that were read since the loss
@@ -159,7 +160,8 @@ class Subscription:
         if self._lost:
             self._since += len(block)
         try:
-            self._messages.extend([(message, namespace_id) for message in messages(block)])
+            parts = [wire.memory(message) for message in messages(memoryview(block))]
+            self._messages.extend([(part, namespace_id) for part in parts])
         finally:
             _wipe(block)
         self._heard += 1
@@ -234,5 +236,5 @@ class Subscription:
         raise TypeError("a Subscription can't be pickled")
 
 
-def _wipe(block: bytearray) -> None:
+def _wipe(block: Any) -> None:
     block[:] = bytes(len(block))
