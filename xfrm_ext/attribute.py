@@ -172,9 +172,7 @@ class Items:
     def mark(self) -> Mark | None:
         """XFRMA_MARK."""
         item = self.take(AttributeType.MARK)
-        if item is None or not item.numbers or not item.numbers[1]:
-            return None  # every mark
-        return Mark(*item.numbers)
+        return None if item is None or not item.numbers else Mark(*item.numbers)
 
     def offload(self) -> Offload | None:
         """XFRMA_OFFLOAD_DEV. One that names no interface stays among the rest."""
