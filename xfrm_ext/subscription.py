@@ -10,7 +10,6 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
-from xfrm_ext import wire
 from xfrm_ext.checks import choice, choices, integer, seconds
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group
@@ -56,7 +55,7 @@ class Subscription:
         self._listener = listener
         self._port = port
         self._codec = codec
-        self._messages: deque[tuple[Any, int | None]] = deque()  # in memory that is wiped when it is freed
+        self._messages: deque[tuple[bytearray, int | None]] = deque()
         self._heard = 0  # of listener.heard, what was taken care of
         self._lost = False  # an Overrun is due when the queue has been empty
         self._since = 0  # bytes that were read since the loss
@@ -160,8 +159,7 @@ class Subscription:
         if self._lost:
             self._since += len(block)
         try:
-            parts = [wire.memory(message) for message in messages(memoryview(block))]
-            self._messages.extend([(part, namespace_id) for part in parts])
+            self._messages.extend([(message, namespace_id) for message in messages(block)])
         finally:
             _wipe(block)
         self._heard += 1
@@ -236,5 +234,5 @@ class Subscription:
         raise TypeError("a Subscription can't be pickled")
 
 
-def _wipe(block: Any) -> None:
+def _wipe(block: bytearray) -> None:
     block[:] = bytes(len(block))
