@@ -7,11 +7,13 @@ tests/guest/test_link.py has the kernel's side.
 from __future__ import annotations
 
 import errno
+import re
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from vectors import attribute, records
+from vectors import attribute, messages, records
 
 import xfrm_ext
 from xfrm_ext import KernelError, NotFound, ProtocolError, Session, ValidationError, XfrmInterface
@@ -27,6 +29,28 @@ def link(index: int = 7, kind: bytes = b"xfrm", data: bytes = b"", more: bytes =
     body = struct.pack("=BxHiII", 0, 65534, index, flags, 0)
     body += attribute(3, b"xfrm0\0") + attribute(4, struct.pack("=I", 1500)) + attribute(18, info) + more
     return struct.pack("=IHHII", 16 + len(body), NEWLINK, 0, 0, 0) + body
+
+
+@pytest.mark.parametrize("record", [pytest.param(record, id=record["id"]) for record in records("link_replies")])
+def test_what_ip_printed(record: dict[str, Any]) -> None:
+    """Dumps of real interfaces, and the words that `ip -d link` made of them."""
+    sent = [raw for part in record["received"] for raw in messages(bytes.fromhex(part))]
+    links = [raw for raw in sent if struct.unpack_from("=H", raw, 4)[0] == NEWLINK]
+    found = list(Session(transport=FakeTransport(lambda _: links)).links.dump())
+    (line,) = re.findall(r"^(\d+): (\w+)@(\w+): <(\S+)> mtu (\d+) ", record["text"], re.MULTILINE)
+    if_id = re.search(r"xfrm if_id (0x[0-9a-f]+) ", record["text"])
+    assert [
+        (str(one.index), one.name, {0: "NONE", 1: "lo"}[one.device], str(one.mtu), one.up, one.external, one.if_id)
+        for one in found
+    ] == [
+        (
+            *line[:3],
+            line[4],
+            "UP" in line[3].split(","),
+            " xfrm external " in record["text"],
+            int(if_id[1], 16) if if_id else 0,
+        )
+    ]
 
 
 IPSEC = attribute(2, struct.pack("=I", 42)) + attribute(1, struct.pack("=I", 1))
