@@ -15,12 +15,25 @@ import vectors as v
 from live import SAD_NAMES, SPD_NAMES, Absent, Kernel, scenario
 from vectors import made, take_apart
 
-from xfrm_ext import LifetimeCurrent, Mark, Message, Offload, Policy, Request, Selector, Template
-from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AuthAlgorithm
-from xfrm_ext.constants import AttributeType
-from xfrm_ext.encapsulation import Encapsulation
-from xfrm_ext.replay import ReplayState
-from xfrm_ext.state import IpTfs, State, StateId
+from xfrm_ext import (
+    AeadAlgorithm,
+    Algorithm,
+    AttributeType,
+    AuthAlgorithm,
+    Encapsulation,
+    IpTfs,
+    LifetimeCurrent,
+    Mark,
+    Message,
+    Offload,
+    Policy,
+    ReplayState,
+    Request,
+    Selector,
+    State,
+    StateId,
+    Template,
+)
 from xfrm_ext.testing import inside
 
 KEY = bytes(range(32))

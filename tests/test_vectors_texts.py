@@ -28,7 +28,7 @@ from xfrm_ext import Policy, PolicyId, State
 from xfrm_ext.codec.native import decode
 from xfrm_ext.event import Acquire, AsyncEvent, Mapping, PolicyExpired, Report, StateExpired
 from xfrm_ext.info import PolicyDefaults, SadInfo
-from xfrm_ext.state import StateId
+from xfrm_ext.state_id import StateId
 
 REPLIES = [
     record

@@ -57,6 +57,7 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.event import Acquire, AsyncEvent, Event, Mapping, Overrun, PolicyExpired, Report, StateExpired
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds, XfrmInfo
+from xfrm_ext.iptfs import IpTfs
 from xfrm_ext.keying import Rekey, Step, Wanted
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.link import XfrmInterface
@@ -71,7 +72,8 @@ from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.session import Session
 from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
-from xfrm_ext.state import IpTfs, State, StateId, StateStatistics
+from xfrm_ext.state import State, StateStatistics
+from xfrm_ext.state_id import StateId
 from xfrm_ext.statistics import Statistics
 from xfrm_ext.subscription import Subscription
 from xfrm_ext.template import Template

@@ -27,7 +27,8 @@ from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy
 from xfrm_ext.replay import ReplayState
 from xfrm_ext.selector import Selector
-from xfrm_ext.state import State, StateId, _id_fields, _id_values, bare_id
+from xfrm_ext.state import State, bare_id
+from xfrm_ext.state_id import StateId, id_fields, id_values
 from xfrm_ext.template import Template
 from xfrm_ext.wire.item import Item
 
@@ -312,7 +313,7 @@ class AsyncEvent:
         return replay
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
-        fixed = _id_fields(self.id, wire)
+        fixed = id_fields(self.id, wire)
         fixed.update(
             source=bytes(16) if self.id.source is None else encoded(self.id.source, wire),
             flags=self.flags,
@@ -343,7 +344,7 @@ class AsyncEvent:
         mark = items.mark()
         numbers = {name: items.number(kind) for name, kind in _ASYNC_NUMBERS.items()}
         return cls(
-            StateId(**_id_values(values, wire), source=source, mark=mark),
+            StateId(**id_values(values, wire), source=source, mark=mark),
             reqid=values["reqid"],
             flags=AsyncEventFlag(values["flags"]),
             replay=replay,
@@ -428,7 +429,7 @@ class Mapping:
             object.__setattr__(self, name, value)
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
-        fixed = _id_fields(self.id, wire)
+        fixed = id_fields(self.id, wire)
         fixed.update(
             reqid=self.reqid,
             old_source=encoded(self.old_source, wire),
@@ -443,7 +444,7 @@ class Mapping:
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> Mapping:
         family = values["family"]
         return cls(
-            StateId(**_id_values(values, wire), mark=items.mark()),
+            StateId(**id_values(values, wire), mark=items.mark()),
             values["reqid"],
             wire.address_text(values["old_source"], family),
             values["old_port"],

@@ -37,7 +37,8 @@ from xfrm_ext.errors import (
 )
 from xfrm_ext.event import Acquire
 from xfrm_ext.mark import Mark
-from xfrm_ext.state import State, StateId
+from xfrm_ext.state import State
+from xfrm_ext.state_id import StateId
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session

@@ -35,7 +35,8 @@ from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.mark import Mark
 from xfrm_ext.selector import AddressLike, Selector
-from xfrm_ext.state import State, StateId, _id_fields, _id_values, bare_id
+from xfrm_ext.state import State, bare_id
+from xfrm_ext.state_id import StateId, id_fields, id_values
 from xfrm_ext.wire.item import Item
 
 _PROTOCOLS = choices(Protocol)
@@ -296,7 +297,7 @@ class StateMigration:
             object.__setattr__(self, name, value)
 
     def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
-        fixed = _id_fields(self.id, wire)
+        fixed = id_fields(self.id, wire)
         mark = self.id.mark
         fixed.update(
             new_source=encoded(self.new_source, wire),
@@ -314,7 +315,7 @@ class StateMigration:
     def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> StateMigration:
         family = Family(values["new_family"])
         return cls(
-            StateId(**_id_values(values, wire), mark=Mark(values["mark_value"], values["mark_mask"])),
+            StateId(**id_values(values, wire), mark=Mark(values["mark_value"], values["mark_mask"])),
             wire.address_text(values["new_source"], family),
             wire.address_text(values["new_destination"], family),
             new_family=family,

@@ -18,7 +18,8 @@ from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
 from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.selector import PrefixLike, Selector
-from xfrm_ext.state import State, StateId
+from xfrm_ext.state import State
+from xfrm_ext.state_id import StateId
 from xfrm_ext.wire.item import Item
 
 _PROTOCOLS = choices(Protocol)

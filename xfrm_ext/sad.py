@@ -36,7 +36,8 @@ from xfrm_ext.info import SadInfo
 from xfrm_ext.mark import Mark
 from xfrm_ext.request import Request, SpiRequest, StateFilter
 from xfrm_ext.selector import AddressLike, PrefixLike
-from xfrm_ext.state import State, StateId
+from xfrm_ext.state import State
+from xfrm_ext.state_id import StateId
 from xfrm_ext.transport import messages
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""State: one entry of the SAD, a Security Association (struct xfrm_usersa_info and its attributes), and StateId."""
+"""State: one entry of the SAD, a Security Association (struct xfrm_usersa_info and its attributes)."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ from xfrm_ext.constants import (
 )
 from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.iptfs import IpTfs
 from xfrm_ext.lifetime import NO_LIMITS, UNUSED, LifetimeConfig, LifetimeCurrent
 from xfrm_ext.mark import Mark
 from xfrm_ext.replay import LARGEST_WINDOW, ReplayState
 from xfrm_ext.selector import AddressLike, Selector
+from xfrm_ext.state_id import StateId
 from xfrm_ext.value import Value, set_wire
 from xfrm_ext.wire.item import Item
 from xfrm_ext.wire.shared import LONGEST
@@ -88,64 +90,6 @@ class StateStatistics:
 
 
 NO_STATISTICS = StateStatistics()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpTfs:
-    """Parameters of IP-TFS (RFC 9347, XFRMA_IPTFS_*); None: not sent, the kernel's default.
-
-    ``drop_time`` and ``reorder_window`` are for states of direction in, the others for direction out.
-    """
-
-    drop_time: int | None = None
-    """Microseconds to wait for a missing packet."""
-    reorder_window: int | None = None
-    """Packets, at most 65535."""
-    dont_fragment: bool = False
-    """Never split an inner packet."""
-    init_delay: int | None = None
-    """Microseconds to wait for more inner packets before sending."""
-    max_queue_size: int | None = None
-    """Octets."""
-    packet_size: int | None = None
-    """Octets of the outer packet; 0: the path's MTU."""
-
-    def __post_init__(self) -> None:
-        for name, kind, most in _IPTFS:
-            value = getattr(self, name)
-            if value is not None and kind is not AttributeType.IPTFS_DONT_FRAG:
-                object.__setattr__(self, name, integer(value, f"IpTfs.{name}", most))
-        object.__setattr__(self, "dont_fragment", bool(self.dont_fragment))
-
-    def _items(self) -> list[Item]:
-        items = []
-        for name, kind, _most in _IPTFS:
-            value = getattr(self, name)
-            if kind is AttributeType.IPTFS_DONT_FRAG:
-                if value:
-                    items.append(Item(kind, ()))
-            elif value is not None:
-                items.append(Item(kind, (value,)))
-        return items
-
-    @classmethod
-    def _from_items(cls, items: Items) -> IpTfs | None:
-        values: dict[str, Any] = {}
-        for name, kind, _most in _IPTFS:
-            item = items.take(kind)
-            if item is not None:
-                values[name] = item.numbers[0] if item.numbers else True
-        return cls(**values) if values else None
-
-
-_IPTFS = (
-    ("drop_time", AttributeType.IPTFS_DROP_TIME, _U32),
-    ("reorder_window", AttributeType.IPTFS_REORDER_WINDOW, 0xFFFF),
-    ("dont_fragment", AttributeType.IPTFS_DONT_FRAG, 1),
-    ("init_delay", AttributeType.IPTFS_INIT_DELAY, _U32),
-    ("max_queue_size", AttributeType.IPTFS_MAX_QSIZE, _U32),
-    ("packet_size", AttributeType.IPTFS_PKT_SIZE, _U32),
-)
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
@@ -349,7 +293,9 @@ class State(Value):
     def _unpack_for(self, name: str) -> dict[str, Any]:
         if name in _FIXED:  # the keys stay untouched
             return _fixed_values(selected.state_fields(self._wire), selected)
-        return self._unpack(selected)
+        values: Any
+        _kind, _flags, values, listed = selected.unpack(self._wire)
+        return _attribute_values(values, Items(listed), selected)
 
     def _encoded(self, wire: Any) -> Any:
         """The NEWSA message made from the fields by one of the two wire modules, in memory that gets wiped."""
@@ -610,66 +556,6 @@ def _output_mark(items: Items) -> Mark | None:
     return Mark(value, _ALL_ONES if mask is None else mask)
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class StateId:
-    """How one state is named in a request (struct xfrm_usersa_id and attributes)."""
-
-    destination: str
-    spi: int = 0
-    protocol: Protocol = Protocol.ESP
-    source: str | None = None
-    """Needed for protocols without an SPI (route2, hao)."""
-    mark: Mark | None = None
-    """That of the state."""
-    family: Family = Family.INET
-    attributes: tuple[Attribute, ...] = ()
-
-    def __init__(
-        self,
-        destination: AddressLike,
-        spi: int = 0,
-        protocol: Protocol | int | str = Protocol.ESP,
-        *,
-        source: AddressLike | None = None,
-        mark: Mark | None = None,
-        family: Family | int | str | None = None,
-        attributes: Iterable[Attribute] = (),
-    ) -> None:
-        """Raises ValidationError."""
-        given = None if family is None else Family(choice(family, "StateId.family", _FAMILIES, Family))
-        if destination is None:
-            raise ValidationError("StateId.destination", shown(destination), "is not an IP address")
-        text, own = address(destination, "StateId.destination")
-        found = own if given is None else given
-        if found not in (own, Family.UNSPEC) and text not in ("0.0.0.0", "::"):
-            raise ValidationError("StateId.destination", shown(destination), "is not of the family that was given")
-        from_text = None
-        if source is not None:
-            from_text, other = address(source, "StateId.source")
-            if found not in (other, Family.UNSPEC):
-                raise ValidationError("StateId.source", shown(source), "is of another family than the destination")
-        object.__setattr__(self, "destination", text if found in (own, Family.UNSPEC) else any_of(found))
-        object.__setattr__(self, "spi", integer(spi, "StateId.spi", _U32))
-        number = choice(protocol, "StateId.protocol", _PROTOCOLS, Protocol)
-        object.__setattr__(self, "protocol", Protocol(number))
-        object.__setattr__(self, "source", from_text)
-        if mark is not None and not instance(mark, Mark, "StateId.mark").mask:
-            mark = None  # every mark, as in a state
-        object.__setattr__(self, "mark", mark)
-        object.__setattr__(self, "family", found)
-        object.__setattr__(self, "attributes", attributes_of(attributes, "StateId.attributes"))
-
-    def _parts(self, wire: Any) -> tuple[dict[str, Any], list[Item]]:
-        items = [] if self.mark is None else [mark_item(self.mark)]
-        if self.source is not None:
-            items.append(Item(AttributeType.SRCADDR, (), encoded(self.source, wire)))
-        return _id_fields(self, wire), items + rest_items(self.attributes)
-
-    @classmethod
-    def _from_parts(cls, values: dict[str, Any], items: Items, wire: Any) -> StateId:
-        return cls(**_id_values(values, wire), **_id_options(values, items, wire), attributes=items.rest(wire))
-
-
 def bare_id(value: object, field: str, *, source: bool = False) -> StateId:
     """The id of a state for a message that has no room for more than the structure, the mark and, at most, the
     source address: what else it has is left out where the kernel would not look at it, or refused."""
@@ -679,30 +565,3 @@ def bare_id(value: object, field: str, *, source: bool = False) -> StateId:
     if found.source is not None and (not source or found.source == any_of(found.family)):
         found = replace(found, source=None)
     return found
-
-
-def _id_fields(value: Any, wire: Any) -> dict[str, Any]:
-    """struct xfrm_usersa_id, which many messages begin with."""
-    return {
-        "destination": encoded(value.destination, wire),
-        "spi": value.spi,
-        "family": value.family,
-        "protocol": value.protocol,
-    }
-
-
-def _id_values(values: dict[str, Any], wire: Any) -> dict[str, Any]:
-    return {
-        "destination": wire.address_text(values["destination"], values["family"]),
-        "spi": values["spi"],
-        "protocol": Protocol(values["protocol"]),
-        "family": Family(values["family"]),
-    }
-
-
-def _id_options(values: dict[str, Any], items: Items, wire: Any) -> dict[str, Any]:
-    source = items.take(AttributeType.SRCADDR)
-    return {
-        "mark": items.mark(),
-        "source": None if source is None else wire.address_text(source.data, values["family"]),
-    }

@@ -28,7 +28,8 @@ from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Body, Request, SpiRequest, StateFilter
 from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
-from xfrm_ext.state import State, StateId
+from xfrm_ext.state import State
+from xfrm_ext.state_id import StateId
 from xfrm_ext.value import is_selected
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
