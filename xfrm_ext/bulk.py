@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, TypeAlias, overload
@@ -519,6 +520,30 @@ def blocks_of(
         finally:
             if not items.waits:
                 block[:] = bytes(len(block))  # it held keys
+
+
+def load(
+    transport: Transport,
+    items: Items,
+    info: Callable[[], SpdInfo],
+    wait: float | None,
+    source: Iterable[Any],
+    operation: Operation,
+    on_error: OnError,
+    batch: int,
+    progress: Progress | None,
+    timeout: float | None,
+) -> LoadResult:
+    """What `Spd.load` and `Sad.load` do. `wait` is for each wait, in seconds; the rest is as there."""
+    batch, timeout = check_options(operation, on_error, batch, progress, timeout)
+    if not isinstance(source, Iterable):
+        raise ValidationError("source", shown(source), f"is not an iterable of {items.value.__name__}")
+    if isinstance(source, (list, tuple)):
+        check_items(source, items)
+    one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
+    one.total = len(source) if isinstance(source, Sized) else None
+    with closing(blocks_of(source, items, operation, batch)) as blocks:  # what it made last may hold keys
+        return one.run(blocks)
 
 
 def check_items(values: Sequence[object], items: Items, first: int = 0) -> None:

@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext import wire
 from xfrm_ext.bulk import (
     BATCH,
-    Load,
     LoadResult,
     OnError,
     Operation,
     Progress,
     StateItems,
-    blocks_of,
-    check_items,
-    check_options,
+    load,
 )
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.constants import (
@@ -30,7 +26,7 @@ from xfrm_ext.constants import (
     Protocol,
     StateDirection,
 )
-from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.event import AsyncEvent, StateExpired
 from xfrm_ext.info import SadInfo
 from xfrm_ext.mark import Mark
@@ -113,10 +109,7 @@ class Sad:
         """Reads one state (XFRM_MSG_GETSA): that of a State or StateId, or of a destination with SPI, protocol and
         mark as it was added (protocols without an SPI: with the source). Raises NotFound, KernelError."""
         named = _state_id(which, spi, protocol, source, mark)
-        reply = self._session._ask(Request(Message.GETSA, named), "get state")
-        if not isinstance(reply, State):
-            raise ProtocolError("get state: the kernel did not answer with a state")
-        return reply
+        return self._session._ask(Request(Message.GETSA, named), "get state", State)
 
     def delete(
         self,
@@ -182,10 +175,7 @@ class Sad:
 
     def count(self) -> SadInfo:
         """The kernel's counters of the SAD (XFRM_MSG_GETSADINFO)."""
-        reply = self._session._ask(Request(Message.GETSADINFO), "get SAD info")
-        if not isinstance(reply, SadInfo):
-            raise ProtocolError("get SAD info: the kernel did not answer with it")
-        return reply
+        return self._session._ask(Request(Message.GETSADINFO), "get SAD info", SadInfo)
 
     def allocate_spi(
         self,
@@ -229,10 +219,7 @@ class Sad:
         if maximum is None:
             maximum = 0xFFFF if wanted.protocol == Protocol.COMP else 0x0FFFFFFF
         request = Request(Message.ALLOCSPI, SpiRequest(wanted, minimum, maximum))
-        reply = self._session._ask(request, "allocate SPI")
-        if not isinstance(reply, State):
-            raise ProtocolError("allocate SPI: the kernel did not answer with a state")
-        return reply
+        return self._session._ask(request, "allocate SPI", State)
 
     def expire(self, state: State, *, hard: bool = False) -> None:
         """Has the kernel say that a state expired (XFRM_MSG_EXPIRE); with ``hard`` it also deletes it."""
@@ -253,10 +240,8 @@ class Sad:
         self, which: State | StateId, flags: AsyncEventFlag | int | str | Iterable[str] = _ALL
     ) -> AsyncEvent:
         """Sequence numbers, counters and thresholds of a state (XFRM_MSG_GETAE)."""
-        reply = self._session._ask(Request(Message.GETAE, AsyncEvent(which, flags=flags)), "get async event")
-        if not isinstance(reply, AsyncEvent):
-            raise ProtocolError("get async event: the kernel did not answer with one")
-        return reply
+        request = Request(Message.GETAE, AsyncEvent(which, flags=flags))
+        return self._session._ask(request, "get async event", AsyncEvent)
 
     def set_async_event(self, event: AsyncEvent) -> None:
         """Sets those that ``event`` has (XFRM_MSG_NEWAE). Direction and CPU, which the kernel tells and refuses to
@@ -281,26 +266,9 @@ class Sad:
 
         Everything else is as for `Spd.load`. A rollback deletes what was added by its identity.
         """
-        batch, timeout = check_options(operation, on_error, batch, progress, timeout)
-        if not isinstance(source, Iterable):
-            raise ValidationError("source", shown(source), "is not an iterable of State")
-        if isinstance(source, (list, tuple)):
-            check_items(source, _ITEMS)
         session = self._session
-        load = Load(
-            session._transport,
-            _ITEMS,
-            session.spd.count,
-            operation,
-            on_error,
-            batch,
-            progress,
-            timeout,
-            session.timeout,
-        )
-        load.total = len(source) if isinstance(source, Sized) else None
-        with closing(blocks_of(source, _ITEMS, operation, batch)) as blocks:  # which wipes what it made
-            return load.run(blocks)
+        info, wait = session.spd.count, session.timeout
+        return load(session._transport, _ITEMS, info, wait, source, operation, on_error, batch, progress, timeout)
 
 
 def _state(value: object) -> State:

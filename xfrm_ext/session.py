@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from xfrm_ext import codec as codecs
-from xfrm_ext.checks import integer, seconds, shown
+from xfrm_ext.checks import article, integer, seconds, shown
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group, Message
 from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationError, compiled_module_needed
@@ -27,6 +28,7 @@ from xfrm_ext.subscription import EVENT_BUFFER, Subscription, group_mask
 from xfrm_ext.transport import BatchOutcome, Listener, Transport
 
 _Result = TypeVar("_Result")
+_Answer = TypeVar("_Answer")
 NetnsLike: TypeAlias = "int | str | os.PathLike[str]"
 
 
@@ -121,8 +123,8 @@ class Session:
         """The same for NEWSA and UPDSA: what the kernel told of a state is sent as it came."""
         self._transport.talk(self._codec.state_message(message, state), operation, timeout=self.timeout)
 
-    def _ask(self, value: Body | Request, operation: str) -> Body:
-        """Sends a request, and returns the body of the message that answers."""
+    def _ask(self, value: Body | Request, operation: str, kind: type[_Answer]) -> _Answer:
+        """Sends a request, and returns the body of the message that answers, which must be of a class."""
         request = self._codec.encode_wiped(value)
         reply = self._transport.talk(request, operation, answer=True, timeout=self.timeout)
         if reply is None:
@@ -131,7 +133,11 @@ class Session:
             answer = self._codec.decode(reply)
         finally:
             reply[:] = bytes(len(reply))  # it may hold keys
-        return answer.body if isinstance(answer, Request) else answer
+        body = answer.body if isinstance(answer, Request) else answer
+        if not isinstance(body, kind):
+            words = re.sub("(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+            raise ProtocolError(f"{operation}: the kernel did not answer with {article(words)}")
+        return body
 
     def features(self) -> Features:
         """What the kernel can do: asked for when first wanted, in ways that change nothing."""

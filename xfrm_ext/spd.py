@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
@@ -18,13 +18,12 @@ from xfrm_ext.bulk import (
     Operation,
     PolicyItems,
     Progress,
-    blocks_of,
-    check_items,
     check_options,
+    load,
 )
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
-from xfrm_ext.errors import KernelError, ProtocolError, ValidationError, compiled_module_needed
+from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
 from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
 from xfrm_ext.mark import Mark
@@ -72,10 +71,7 @@ class Spd:
         with direction, type, mark, if_id and security context as it was added. Raises NotFound when there is
         none; ValidationError, KernelError, ReplyTimeout."""
         named = _policy_id(which, direction, index, policy_type, mark, if_id, security_context)
-        reply = self._session._ask(Request(Message.GETPOLICY, named), "get policy")
-        if not isinstance(reply, Policy):
-            raise ProtocolError("get policy: the kernel did not answer with a policy")
-        return reply
+        return self._session._ask(Request(Message.GETPOLICY, named), "get policy", Policy)
 
     def delete(
         self,
@@ -112,10 +108,7 @@ class Spd:
 
     def count(self) -> SpdInfo:
         """The kernel's counters of the SPD (XFRM_MSG_GETSPDINFO); ``count().total`` is the sum."""
-        reply = self._session._ask(Request(Message.GETSPDINFO), "get SPD info")
-        if not isinstance(reply, SpdInfo):
-            raise ProtocolError("get SPD info: the kernel did not answer with it")
-        return reply
+        return self._session._ask(Request(Message.GETSPDINFO), "get SPD info", SpdInfo)
 
     def set_thresholds(self, ipv4: tuple[int, int] | None = None, ipv6: tuple[int, int] | None = None) -> None:
         """From which prefix lengths on, (local, remote), policies are found by hash (XFRM_MSG_NEWSPDINFO); None
@@ -127,14 +120,11 @@ class Spd:
         """What happens to packets that no policy is for (XFRM_MSG_GETDEFAULT); None: the kernel is older than Linux
         5.15 and lets them pass."""
         try:
-            reply = self._session._ask(Request(Message.GETDEFAULT), "get policy defaults")
+            return self._session._ask(Request(Message.GETDEFAULT), "get policy defaults", PolicyDefaults)
         except KernelError as error:
             if error.errno == errno.EINVAL:
                 return None
             raise
-        if not isinstance(reply, PolicyDefaults):
-            raise ProtocolError("get policy defaults: the kernel did not answer with them")
-        return reply
 
     def set_defaults(
         self,
@@ -173,14 +163,11 @@ class Spd:
         Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
         from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
         """
-        batch, timeout = check_options(operation, on_error, batch, progress, timeout)
-        if not isinstance(source, Iterable):
-            raise ValidationError("source", shown(source), "is not an iterable of Policy")
-        if isinstance(source, (list, tuple)):
-            check_items(source, _ITEMS)
-        load = self._load(operation, on_error, batch, progress, timeout)
-        load.total = len(source) if isinstance(source, Sized) else None
-        return load.run(blocks_of(source, _ITEMS, operation, batch))
+        session = self._session
+        wait = session.timeout
+        return load(
+            session._transport, _ITEMS, self.count, wait, source, operation, on_error, batch, progress, timeout
+        )
 
     def load_batch_file(
         self,
@@ -202,22 +189,18 @@ class Spd:
         with compiled_module_needed("a batch file"):
             from xfrm_ext.batchfile import BatchFile
         batch, timeout = check_options("add", on_error, batch, progress, timeout)
-        load = self._load("load", on_error, batch, progress, timeout)
+        session = self._session
+        one = Load(
+            session._transport, _ITEMS, self.count, "load", on_error, batch, progress, timeout, session.timeout
+        )
         file = BatchFile(path, self._session._transport.interface_index)
         try:
             if on_error == "collect":
-                return load.run(file.parse(batch))
-            load.total, blocks = file.check(batch, only=Message.NEWPOLICY if on_error == "rollback" else None)
-            return load.run(blocks)
+                return one.run(file.parse(batch))
+            one.total, blocks = file.check(batch, only=Message.NEWPOLICY if on_error == "rollback" else None)
+            return one.run(blocks)
         finally:
             file.close()
-
-    def _load(
-        self, operation: str, on_error: OnError, batch: int, progress: Progress | None, timeout: float | None
-    ) -> Load:
-        transport = self._session._transport
-        wait = self._session.timeout
-        return Load(transport, _ITEMS, self.count, operation, on_error, batch, progress, timeout, wait)
 
 
 def _policy(value: object) -> Policy:
