@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "state.h"
+
 _Static_assert(sizeof(((struct acquire *)0)->policy) == sizeof(struct xfrm_userpolicy_info), "policy");
 _Static_assert(sizeof(((struct acquire *)0)->selector) == sizeof(struct xfrm_selector), "selector");
 
@@ -66,10 +68,7 @@ void async_event_pack(uint8_t *out, const struct async_event *event)
 	struct xfrm_aevent_id wire;
 
 	memset(&wire, 0, sizeof(wire));
-	memcpy(&wire.sa_id.daddr, event->destination, sizeof(wire.sa_id.daddr));
-	wire.sa_id.spi = htonl(event->spi);
-	wire.sa_id.family = event->family;
-	wire.sa_id.proto = event->protocol;
+	wire.sa_id = usersa_id(event->destination, event->spi, event->family, event->protocol);
 	memcpy(&wire.saddr, event->source, sizeof(wire.saddr));
 	wire.flags = event->flags;
 	wire.reqid = event->reqid;
@@ -114,10 +113,7 @@ void mapping_pack(uint8_t *out, const struct mapping *mapping)
 	struct xfrm_user_mapping wire;
 
 	memset(&wire, 0, sizeof(wire));
-	memcpy(&wire.id.daddr, mapping->destination, sizeof(wire.id.daddr));
-	wire.id.spi = htonl(mapping->spi);
-	wire.id.family = mapping->family;
-	wire.id.proto = mapping->protocol;
+	wire.id = usersa_id(mapping->destination, mapping->spi, mapping->family, mapping->protocol);
 	wire.reqid = mapping->reqid;
 	memcpy(&wire.old_saddr, mapping->old_source, sizeof(wire.old_saddr));
 	memcpy(&wire.new_saddr, mapping->new_source, sizeof(wire.new_saddr));

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "state.h"
+
 _Static_assert(MIGRATION_SIZE == sizeof(struct xfrm_user_migrate), "MIGRATION_SIZE");
 
 void migration_pack(uint8_t *out, const struct migration *migration)
@@ -44,10 +46,7 @@ void state_migration_pack(uint8_t *out, const struct state_migration *migration)
 	struct xfrm_user_migrate_state wire;
 
 	memset(&wire, 0, sizeof(wire));
-	memcpy(&wire.id.daddr, migration->destination, sizeof(wire.id.daddr));
-	wire.id.spi = htonl(migration->spi);
-	wire.id.family = migration->family;
-	wire.id.proto = migration->protocol;
+	wire.id = usersa_id(migration->destination, migration->spi, migration->family, migration->protocol);
 	memcpy(&wire.new_daddr, migration->new_destination, sizeof(wire.new_daddr));
 	memcpy(&wire.new_saddr, migration->new_source, sizeof(wire.new_saddr));
 	wire.old_mark.v = migration->mark_value;

@@ -74,22 +74,8 @@ struct rtnl_dump {
  * in ACKs. Returns 0, and the caller owns the handle (rtnl_close); or a negative errno, and owns nothing. */
 int rtnl_open_byproto(struct rtnl_handle *handle, unsigned groups, int protocol);
 
-/* The same in the namespace of the open file `netns_fd`, which a short-lived thread of its own enters: the
- * caller's thread stays where it is. Needs CAP_SYS_ADMIN over that namespace. */
-int rtnl_open_in_netns(struct rtnl_handle *handle, unsigned groups, int protocol, int netns_fd);
-
 /* Closes and wipes; a closed handle may be closed again. */
 void rtnl_close(struct rtnl_handle *handle);
-
-/* A file descriptor (the caller's to close) of the network namespace that the socket lives in, or -errno. */
-int rtnl_netns(const struct rtnl_handle *handle);
-
-/* Opens a file for reading, whose content depends on the network namespace (/proc/thread-self/net/...), in that
- * of `netns_fd` (negative: the calling thread's). Returns a descriptor, the caller's to close, or -errno. */
-int rtnl_open_file(const char *path, int netns_fd);
-
-/* The index of the interface `name` in the socket's network namespace, or -errno. */
-int rtnl_interface_index(const struct rtnl_handle *handle, const char *name);
 
 /* Asks the kernel for socket buffers of `bytes`, beyond the system's limit where privilege allows, and reads
  * back what was given. Returns 0 or -errno. */
@@ -139,5 +125,8 @@ void rtnl_wake(const struct rtnl_handle *handle);
  * until it has been empty once. */
 int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int32_t *nsid, int64_t deadline);
 /* cdef: end */
+
+/* A handle that holds nothing. */
+void rtnl_clear(struct rtnl_handle *handle);
 
 #endif

@@ -59,15 +59,22 @@ void state_unpack(struct state *state, const uint8_t *data)
 	state->flags = info.flags;
 }
 
-void state_id_pack(uint8_t *out, const struct state_id *id)
+struct xfrm_usersa_id usersa_id(const uint8_t *destination, uint32_t spi, uint16_t family, uint8_t protocol)
 {
 	struct xfrm_usersa_id wire;
 
 	memset(&wire, 0, sizeof(wire));
-	memcpy(&wire.daddr, id->destination, sizeof(wire.daddr));
-	wire.spi = htonl(id->spi);
-	wire.family = id->family;
-	wire.proto = id->protocol;
+	memcpy(&wire.daddr, destination, sizeof(wire.daddr));
+	wire.spi = htonl(spi);
+	wire.family = family;
+	wire.proto = protocol;
+	return wire;
+}
+
+void state_id_pack(uint8_t *out, const struct state_id *id)
+{
+	struct xfrm_usersa_id wire = usersa_id(id->destination, id->spi, id->family, id->protocol);
+
 	memcpy(out, &wire, sizeof(wire));
 }
 

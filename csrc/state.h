@@ -85,4 +85,7 @@ struct state_counters {
 int state_block_counters(struct state_counters *counters, uint32_t most, const uint8_t *data, size_t length);
 /* cdef: end */
 
+/* struct xfrm_usersa_id, which many messages begin with, of fields in host order; `destination` has 16 bytes. */
+struct xfrm_usersa_id usersa_id(const uint8_t *destination, uint32_t spi, uint16_t family, uint8_t protocol);
+
 #endif

@@ -4,158 +4,99 @@ the kernel takes in one way only."""
 
 from __future__ import annotations
 
-import ipaddress
 import struct
-from typing import Any
 
 import pytest
+from by_hand import (
+    ADDRESS_FILTER,
+    ALG_AEAD,
+    ALG_AUTH,
+    ALG_AUTH_TRUNC,
+    ALG_COMP,
+    ALG_CRYPT,
+    COADDR,
+    CODECS,
+    ENCAP,
+    ETIMER_THRESH,
+    HERE,
+    HERE6,
+    ID,
+    IF_ID,
+    IPTFS_DONT_FRAG,
+    IPTFS_DROP_TIME,
+    IPTFS_INIT_DELAY,
+    IPTFS_MAX_QSIZE,
+    IPTFS_PKT_SIZE,
+    IPTFS_REORDER_WINDOW,
+    KEY,
+    LASTUSED,
+    LTIME_VAL,
+    MARK,
+    MTIMER_THRESH,
+    NAT_KEEPALIVE_INTERVAL,
+    OFFLOAD_DEV,
+    PAD,
+    POLICY_TYPE,
+    PROTO,
+    REPLAY_ESN_VAL,
+    REPLAY_THRESH,
+    REPLAY_VAL,
+    SA_DIR,
+    SA_EXTRA_FLAGS,
+    SA_PCPU,
+    SEC_CTX,
+    SET_MARK,
+    SET_MARK_MASK,
+    SRCADDR,
+    TFCPAD,
+    THERE,
+    THERE6,
+    addr,
+    algo,
+    attribute,
+    attributes_of,
+    both_ways,
+    esn,
+    header,
+    message,
+    named,
+    selector,
+    state,
+    userpolicy,
+    usersa,
+)
 
 from xfrm_ext import (
     INFINITE,
-    Acquire,
     AeadAlgorithm,
     Algorithm,
-    AsyncEvent,
     Attribute,
     AuthAlgorithm,
     Encapsulation,
     Family,
     IpTfs,
-    KmAddress,
     LifetimeConfig,
     LifetimeCurrent,
-    Mapping,
     Mark,
     Message,
-    Migration,
-    Move,
     Offload,
     Policy,
-    PolicyDefaults,
-    PolicyExpired,
-    Protocol,
     ProtocolError,
     ReplayState,
-    Report,
     Request,
-    SadInfo,
     SecurityContext,
     Selector,
     Session,
-    SpdInfo,
-    SpdThresholds,
     SpiRequest,
     State,
-    StateExpired,
     StateFilter,
     StateId,
-    StateMigration,
     StateStatistics,
-    Template,
     ValidationError,
 )
 from xfrm_ext.codec import native, pure, select
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.testing import FakeTransport
-
-CODECS = (native.codec, pure.codec)
-HERE, THERE = "192.0.2.1", "198.51.100.2"
-HERE6, THERE6 = "2001:db8::1", "2001:db8::2"
-KEY = bytes(range(1, 37))
-# enum xfrm_attr_type_t
-ALG_AUTH, ALG_CRYPT, ALG_COMP, ENCAP, TMPL, SA, POLICY, SEC_CTX, LTIME_VAL, REPLAY_VAL, REPLAY_THRESH = range(1, 12)
-ETIMER_THRESH, SRCADDR, COADDR, LASTUSED, POLICY_TYPE, MIGRATE, ALG_AEAD, KMADDRESS, ALG_AUTH_TRUNC = range(12, 21)
-MARK, TFCPAD, REPLAY_ESN_VAL, SA_EXTRA_FLAGS, PROTO, ADDRESS_FILTER, PAD, OFFLOAD_DEV, SET_MARK = range(21, 30)
-SET_MARK_MASK, IF_ID, MTIMER_THRESH, SA_DIR, NAT_KEEPALIVE_INTERVAL, SA_PCPU, IPTFS_DROP_TIME = range(30, 37)
-IPTFS_REORDER_WINDOW, IPTFS_DONT_FRAG, IPTFS_INIT_DELAY, IPTFS_MAX_QSIZE, IPTFS_PKT_SIZE = range(37, 42)
-
-
-def addr(text: str) -> bytes:
-    """xfrm_address_t: IPv4 in the first four bytes."""
-    return ipaddress.ip_address(text).packed.ljust(16, b"\0")
-
-
-def header(kind: int, size: int, flags: int = 5) -> bytes:
-    return struct.pack("=IHHII", 16 + size, kind, flags, 0, 0)
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
-
-
-def message(kind: int, fixed: bytes, *attributes: bytes, flags: int = 5) -> bytes:
-    body = fixed + bytes(-len(fixed) % 4) + b"".join(attributes)
-    return header(kind, len(body), flags) + body
-
-
-def selector(family: int, source: str = "", destination: str = "", bits: tuple[int, int] = (0, 0)) -> bytes:
-    """struct xfrm_selector: the destination comes first, ports in network order, and host order for the rest."""
-    return (
-        (addr(destination) if destination else bytes(16))
-        + (addr(source) if source else bytes(16))
-        + bytes(8)
-        + struct.pack("=HBBB3xiI", family, bits[1], bits[0], 0, 0, 0)
-    )
-
-
-NO_LIMITS = struct.pack("=8Q", *[2**64 - 1] * 4, 0, 0, 0, 0)
-
-
-def usersa(
-    *,
-    source: str = HERE,
-    destination: str = THERE,
-    spi: int = 0x01020304,
-    protocol: int = 50,
-    family: int = 2,
-    inner: bytes | None = None,
-    limits: bytes = NO_LIMITS,
-    used: bytes = bytes(32),
-    statistics: tuple[int, int, int] = (0, 0, 0),
-    seq: int = 0,
-    reqid: int = 0,
-    mode: int = 0,
-    window: int = 32,
-    flags: int = 0,
-) -> bytes:
-    """struct xfrm_usersa_info, 224 bytes on 64-bit machines."""
-    fixed = selector(0) if inner is None else inner
-    fixed += addr(destination) + struct.pack(">I", spi) + struct.pack("=B3x", protocol)
-    fixed += addr(source) + limits + used + struct.pack("=III", *statistics)
-    fixed += struct.pack("=IIHBBB7x", seq, reqid, family, mode, window, flags)
-    assert len(fixed) == 224
-    return fixed
-
-
-def algo(name: str, key: bytes, *more: int) -> bytes:
-    return name.encode().ljust(64, b"\0") + struct.pack(f"={1 + len(more)}I", 8 * len(key), *more) + key
-
-
-def both_ways(value: Any, expected: bytes, *, request: Any = None) -> None:
-    """The bytes, out of both codecs; and the value, back from them."""
-    for codec in CODECS:
-        assert codec.encode(value) == expected
-        found = codec.decode(expected)
-        assert found == (value if request is None else request)
-
-
-def state(**options: Any) -> State:
-    return State(options.pop("source", HERE), options.pop("destination", THERE), spi=0x01020304, **options)
-
-
-def attributes_of(value: State) -> list[tuple[int, bytes]]:
-    """Read by hand."""
-    data, found = native.encode(value), []
-    assert len(data) == struct.unpack_from("=I", data)[0]
-    assert len(data) % 4 == 0
-    position = 16 + 224
-    while position < len(data):
-        size, kind = struct.unpack_from("=HH", data, position)
-        found.append((kind, data[position + 4 : position + size]))
-        assert not any(data[position + size : position + -(-size // 4) * 4]), "padding is zero"
-        position += -(-size // 4) * 4
-    return found
-
 
 # --- sizes, offsets, byte orders --------------------------------------------------------------------------
 
@@ -416,11 +357,6 @@ def test_a_key_that_does_not_fit_its_length_stays_as_it_is() -> None:
 
 
 # --- replay -----------------------------------------------------------------------------------------------
-
-
-def esn(words: int, output: int, input: int, window: int, bitmap: bytes) -> bytes:
-    low = 0xFFFFFFFF
-    return struct.pack("=6I", words, output & low, input & low, output >> 32, input >> 32, window) + bitmap
 
 
 def test_windows() -> None:
@@ -686,15 +622,7 @@ def test_unknown_attributes_survive() -> None:
     )
 
 
-# --- the other messages -----------------------------------------------------------------------------------
-
-
-def named(family: int = 2, destination: str = THERE, spi: int = 0x01020304, protocol: int = 50) -> bytes:
-    """struct xfrm_usersa_id."""
-    return addr(destination) + struct.pack(">I", spi) + struct.pack("=HBx", family, protocol)
-
-
-ID = StateId(THERE, 0x01020304)
+# --- requests -----------------------------------------------------------------------------------
 
 
 def test_names_of_states() -> None:
@@ -731,24 +659,6 @@ def test_spi_requests() -> None:
     both_ways(value, message(0x16, fixed, flags=1))
 
 
-def expected_event(kind: int, value: Any, fixed: bytes, *attributes: bytes) -> None:
-    """Attributes begin behind the whole structure, its padding at the end too."""
-    told = message(kind, fixed, *attributes)
-    for codec in CODECS:
-        found = codec.decode(told)
-        assert getattr(found, "body", found) == value
-        assert codec.encode(Request(Message(kind), value))[16:] == told[16:]
-        assert codec.decode_event(told).body == value
-
-
-def test_expired_states() -> None:
-    mark = attribute(MARK, struct.pack("=II", 1, 1))
-    for hard in (False, True):
-        fixed = usersa() + struct.pack("=B7x", hard)
-        assert len(fixed) == 232
-        expected_event(0x18, StateExpired(state(mark=Mark(1, 1)), hard), fixed, mark)
-
-
 def test_both_codecs_tell_the_same_of_a_state_that_was_read() -> None:
     """As the kernel tells of it, with authentication twice, it stands in an event: and is written once."""
     pair = [
@@ -760,183 +670,12 @@ def test_both_codecs_tell_the_same_of_a_state_that_was_read() -> None:
     assert native.encode(value) == pure.encode(value) == message(0x18, usersa() + struct.pack("=B7x", 1), pair[1])
 
 
-def test_flushes() -> None:
-    both_ways(Request(Message.FLUSHSA), message(0x1C, b"\0"), request=Request(Message.FLUSHSA))
-    both_ways(
-        Request(Message.FLUSHSA, Protocol.AH),
-        message(0x1C, b"\x33"),
-        request=Request(Message.FLUSHSA, Protocol.AH),
-    )
-    for codec in CODECS:  # without padding, as the kernel sends it
-        assert codec.decode(header(0x1C, 1) + b"\x32") == Request(Message.FLUSHSA, Protocol.ESP)
-
-
-def test_deletions_in_events() -> None:
-    """The state as it was stands in an attribute behind its name, the policy with a type of 6 bytes."""
-    told = message(
-        0x11,
-        named(),
-        attribute(SA, usersa(reqid=5)),
-        attribute(REPLAY_VAL, struct.pack("=III", 1, 2, 3)),
-    )
-    wanted = state(reqid=5, replay=ReplayState(1, 2, 3))
-    for codec in CODECS:
-        assert codec.decode(told) == Request(Message.DELSA, wanted)
-    policy = userpolicy(direction=1)
-    told = message(
-        0x14,
-        selector(2) + struct.pack("=IB3x", 9, 1),
-        attribute(POLICY, policy),
-        attribute(POLICY_TYPE, b"\1" + bytes(5)),
-        attribute(IF_ID, struct.pack("=I", 7)),
-    )
-    for codec in CODECS:
-        wanted_policy = Policy(direction="out", policy_type="sub", if_id=7)
-        assert codec.decode(told) == Request(Message.DELPOLICY, wanted_policy)
-
-
-def userpolicy(direction: int = 0, priority: int = 0, index: int = 0, family: int = 2) -> bytes:
-    """struct xfrm_userpolicy_info, 168 bytes."""
-    fixed = selector(family) + NO_LIMITS + bytes(32) + struct.pack("=IIBBBB4x", priority, index, direction, 0, 0, 0)
-    assert len(fixed) == 168
-    return fixed
-
-
 def test_a_policy_type_has_6_bytes() -> None:
     """So that the next attribute begins 2 bytes behind its end."""
     data = native.encode(Policy(direction="in", policy_type="sub", if_id=7))
     kinds = attribute(POLICY_TYPE, b"\1" + bytes(5)) + attribute(IF_ID, struct.pack("=I", 7))
     assert data[16:] == userpolicy() + kinds
     assert len(attribute(POLICY_TYPE, bytes(6))) == 12
-
-
-def test_expired_policies() -> None:
-    fixed = userpolicy(direction=1, priority=5) + struct.pack("=B7x", 1)
-    assert len(fixed) == 176
-    value = PolicyExpired(Policy(direction="out", priority=5, if_id=7), True)
-    expected_event(0x1B, value, fixed, attribute(IF_ID, struct.pack("=I", 7)))
-
-
-def test_acquires() -> None:
-    """An IPv4 packet into an IPv6 tunnel: the addresses are of the template's family."""
-    packet = addr("10.0.0.2") + addr("10.0.0.1")
-    packet += struct.pack(">HHHH", 99, 0xFFFF, 49698, 0xFFFF) + struct.pack("=HBBB3xiI", 2, 32, 32, 17, 0, 0)
-    policy = userpolicy(direction=1)
-    fixed = addr(THERE6) + bytes(4) + struct.pack("=B3x", 50) + addr(HERE6) + packet + policy
-    fixed += struct.pack("=IIII", 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 77)
-    assert len(fixed) == 280
-    template = addr(THERE6) + bytes(4) + struct.pack("=B3xH2x", 50, 10) + addr(HERE6)
-    template += struct.pack("=IBBBxIII", 9, 1, 0, 0, *[0xFFFFFFFF] * 3)
-    value = Acquire(
-        source=HERE6,
-        destination=THERE6,
-        protocol=Protocol.ESP,
-        selector=Selector("10.0.0.1/32", "10.0.0.2/32", protocol="udp", source_port=49698, destination_port=99),
-        policy=Policy(direction="out", templates=Template(HERE6, THERE6, mode="tunnel", reqid=9)),
-        sequence=77,
-        ealgos=0xFFFFFFFE,
-        calgos=0xFFFFFFFD,
-        cpu=3,
-    )
-    assert (value.family, value.reqid) == (Family.INET6, 9)
-    expected_event(0x17, value, fixed, attribute(TMPL, template), attribute(SA_PCPU, struct.pack("=I", 3)))
-
-
-def test_async_events() -> None:
-    fixed = named() + addr(HERE) + struct.pack("=II", 0x10 | 2, 5)
-    assert len(fixed) == 48
-    value = AsyncEvent(
-        StateId(THERE, 0x01020304, source=HERE),
-        reqid=5,
-        flags=["replay_event", "replay_value"],
-        replay=ReplayState(1, 2, 3),
-    )
-    expected_event(0x1E, value, fixed, attribute(REPLAY_VAL, struct.pack("=III", 1, 2, 3)))
-    long = AsyncEvent(value.id, reqid=5, flags=value.flags, replay=ReplayState(2**32, 2), replay_window=64)
-    expected_event(0x1E, long, fixed, attribute(REPLAY_ESN_VAL, esn(2, 2**32, 2, 64, bytes(8))))
-
-
-def test_reports() -> None:
-    fixed = struct.pack("=B3x", 60) + selector(10, HERE6, THERE6, (128, 128))
-    assert len(fixed) == 60
-    value = Report(Protocol.HAO, Selector(HERE6, THERE6), "2001:db8::9")
-    expected_event(0x20, value, fixed, attribute(COADDR, addr("2001:db8::9")))
-
-
-def test_mappings() -> None:
-    fixed = named() + struct.pack("=I", 5) + addr(HERE) + addr("203.0.113.1") + struct.pack(">HH", 4500, 0x1234)
-    assert len(fixed) == 64
-    expected_event(0x26, Mapping(ID, 5, HERE, 4500, "203.0.113.1", 0x1234), fixed)
-
-
-def test_migrations() -> None:
-    moved = addr("192.0.2.2") + addr("192.0.2.1") + addr(THERE6) + addr(HERE6)
-    moved += struct.pack("=BBHIHH", 50, 1, 0, 9, 2, 10)
-    assert len(moved) == 76
-    fixed = selector(2, "10.0.0.0", "10.1.0.0", (8, 16)) + struct.pack("=IB3x", 0, 1)
-    assert len(fixed) == 64
-    move = Move("192.0.2.1", "192.0.2.2", HERE6, THERE6, reqid=9)
-    assert (move.old_family, move.new_family) == (Family.INET, Family.INET6)
-    value = Migration(Selector("10.0.0.0/8", "10.1.0.0/16"), "out", [move, move])
-    expected_event(0x21, value, fixed, attribute(MIGRATE, moved * 2))
-    # The kernel tells of each in an attribute of its own.
-    told = message(0x21, fixed, attribute(MIGRATE, moved), attribute(MIGRATE, moved))
-    for codec in CODECS:
-        assert codec.decode(told) == value
-
-
-def test_addresses_of_key_managers() -> None:
-    value = Migration(Selector(), "in", [], key_managers=KmAddress(HERE, THERE))
-    managers = addr(HERE) + addr(THERE) + struct.pack("=IH2x", 0, 2)
-    fixed = selector(2) + struct.pack("=IB3x", 0, 0)
-    expected_event(0x21, value, fixed, attribute(KMADDRESS, managers))
-
-
-def test_migrations_of_states() -> None:
-    fixed = named() + addr(THERE6) + addr(HERE6) + struct.pack("=II", 0x0F, 0x0F)
-    fixed += selector(2, "10.0.0.0", "", (8, 0)) + struct.pack("=IIH2x", 9, 1, 10)
-    assert len(fixed) == 132
-    value = StateMigration(
-        StateId(THERE, 0x01020304, mark=Mark(0xFF, 0x0F)),
-        HERE6,
-        THERE6,
-        reqid=9,
-        selector=Selector("10.0.0.0/8"),
-        flags=1,
-    )
-    expected_event(0x29, value, fixed)
-
-
-def test_infos() -> None:
-    expected_event(
-        0x22,
-        SadInfo(count=5, hash_buckets=8, hash_limit=1048576),
-        bytes(4),
-        attribute(1, struct.pack("=I", 5)),
-        attribute(2, struct.pack("=II", 8, 1048576)),
-    )
-    told = message(
-        0x24,
-        bytes(4),
-        attribute(1, struct.pack("=6I", 1, 2, 3, 4, 5, 6)),
-        attribute(2, struct.pack("=II", 7, 8)),
-        attribute(3, b"\x20\x10"),
-        attribute(4, b"\x80\x40"),
-        flags=0,
-    )
-    numbers = (1, 2, 3, 4, 5, 6, 7, 8, 32, 16, 128, 64)
-    both_ways(SpdInfo(**dict(zip(SpdInfo.__dataclass_fields__, numbers, strict=True))), told)
-    wanted = message(0x24, b"\xff" * 4, attribute(3, b"\x18\x20"))
-    both_ways(SpdThresholds((24, 32)), wanted)
-
-
-def test_defaults() -> None:
-    """struct xfrm_userpolicy_default has in, fwd, out in this order."""
-    value = PolicyDefaults(input="block", forward="accept", output="unspec")
-    both_ways(value, message(0x27, b"\1\2\0"))
-    told = header(0x28, 3, 0) + b"\1\2\0"
-    for codec in CODECS:
-        assert codec.decode(told) == Request(Message.GETDEFAULT, value)
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=["native", "pure"])
@@ -993,39 +732,3 @@ def test_a_state_of_odd_length_can_be_loaded() -> None:
     with Session(transport=sent) as session:
         session.sad.load([again, again])  # type: ignore[list-item]
     assert [message[:4] for message in sent.sent] == [cut[:4]] * 2
-
-
-def test_an_acquire_is_of_the_template_with_its_addresses() -> None:
-    """Of two nested tunnels the outer one has its state already; the packet waits for that of the inner one."""
-    outer = Template("192.0.2.1", "192.0.2.2", mode="tunnel", reqid=1)
-    inner = Template("2001:db8::1", "2001:db8::2", mode="tunnel", reqid=2)
-    plain = Template(reqid=3)
-    for templates in ((outer, inner), (inner, outer)):
-        policy = Policy(direction="out", templates=templates)
-        for template in templates:
-            acquire = Acquire(
-                source=template.source,
-                destination=template.destination,
-                protocol=Protocol.ESP,
-                selector=Selector("10.0.0.1", "10.0.0.2"),
-                policy=policy,
-                sequence=5,
-            )
-            for codec in (native, pure):
-                again = codec.decode(codec.encode(acquire))
-                assert isinstance(again, Acquire)
-                assert (again.source, again.family, again.reqid) == (
-                    template.source,
-                    template.family,
-                    template.reqid,
-                )
-    # A template without addresses takes those of the packet.
-    between = Acquire(
-        source="10.0.0.1",
-        destination="10.0.0.2",
-        protocol=Protocol.ESP,
-        selector=Selector("10.0.0.1", "10.0.0.2"),
-        policy=Policy(direction="out", templates=[plain]),
-        sequence=5,
-    )
-    assert (between.reqid, between.family) == (3, Family.INET)
