@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xfrm_ext.constants import Enumeration, Flags
 from xfrm_ext.errors import ValidationError
@@ -110,3 +110,19 @@ def flags(value: object, field: str, kind: type[Flags], most: int) -> int:
         else:
             raise ValidationError(field, shown(one), f"is not one of {', '.join(names)}")
     return result
+
+
+def items_of(values: object, kind: type, field: str) -> tuple[Any, ...]:
+    """What an iterable yields. Errors of the iterable itself go through."""
+    if values.__class__ is tuple:
+        return values
+    if not isinstance(values, (list, Iterable)) or isinstance(values, (str, bytes)):
+        raise ValidationError(field, shown(values), f"is not an iterable of {kind.__name__}")
+    return tuple(values)
+
+
+def instance(value: object, kind: type, field: str) -> Any:
+    """The value, if it is of a class."""
+    if isinstance(value, kind):
+        return value
+    raise ValidationError(field, shown(value), f"is not {article(kind.__name__)}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from xfrm_ext import wire as selected
 from xfrm_ext.address import ANY, address, encoded, pair
-from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, mark_item, rest_items
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.attribute import Attribute, attributes_of
+from xfrm_ext.checks import choice, choices, instance, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     AsyncEventFlag,
@@ -22,6 +22,7 @@ from xfrm_ext.constants import (
     StateDirection,
 )
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.items import Items, mark_item, rest_items
 from xfrm_ext.lifetime import LifetimeCurrent
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy

@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xfrm_ext.attribute import Items
 from xfrm_ext.checks import choice, choices, integer, shown
 from xfrm_ext.constants import DefaultAction, uapi
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.items import Items
 from xfrm_ext.wire.item import Item
 
 _ACTIONS = choices(DefaultAction)

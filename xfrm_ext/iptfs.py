@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xfrm_ext.attribute import Items
 from xfrm_ext.checks import integer
 from xfrm_ext.constants import AttributeType
+from xfrm_ext.items import Items
 from xfrm_ext.wire.item import Item
 
 _U32 = 0xFFFFFFFF

@@ -23,8 +23,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xfrm_ext.attribute import instance
-from xfrm_ext.checks import shown
+from xfrm_ext.checks import instance, shown
 from xfrm_ext.constants import Family, Mode, Protocol, StateDirection
 from xfrm_ext.errors import (
     AlreadyExists,

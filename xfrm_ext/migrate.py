@@ -9,17 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfrm_ext.address import encoded, pair
-from xfrm_ext.attribute import (
-    Attribute,
-    Items,
-    Offload,
-    attributes_of,
-    instance,
-    items_of,
-    offload_item,
-    rest_items,
-)
-from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.attribute import Attribute, Offload, attributes_of
+from xfrm_ext.checks import choice, choices, instance, integer, items_of
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     MAX_TEMPLATES,
@@ -33,6 +24,7 @@ from xfrm_ext.constants import (
 )
 from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.items import Items, offload_item, rest_items
 from xfrm_ext.mark import Mark
 from xfrm_ext.selector import AddressLike, Selector
 from xfrm_ext.state import State, bare_id

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xfrm_ext import wire
-from xfrm_ext.attribute import Attribute, Offload, SecurityContext, instance, items_of
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.attribute import Attribute, Offload, SecurityContext
+from xfrm_ext.checks import choice, choices, instance, integer, items_of, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     MAX_TEMPLATES,

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xfrm_ext.address import any_of
-from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, rest_items
-from xfrm_ext.checks import choice, choices, integer
+from xfrm_ext.attribute import Attribute, attributes_of
+from xfrm_ext.checks import choice, choices, instance, integer
 from xfrm_ext.constants import AttributeType, Family, Message, PolicyType, Protocol
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.event import Acquire, AsyncEvent, Mapping, PolicyExpired, Report, StateExpired, _state, _state_parts
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
+from xfrm_ext.items import Items, rest_items
 from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.selector import PrefixLike, Selector

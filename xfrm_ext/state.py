@@ -11,20 +11,8 @@ from typing import Any, NoReturn
 from xfrm_ext import wire as selected
 from xfrm_ext.address import address, any_of, encoded, pair
 from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AuthAlgorithm, authentication_item
-from xfrm_ext.attribute import (
-    KEYED,
-    Attribute,
-    Items,
-    Offload,
-    SecurityContext,
-    attributes_of,
-    context_item,
-    instance,
-    mark_item,
-    offload_item,
-    rest_items,
-)
-from xfrm_ext.checks import article, choice, choices, integer, shown
+from xfrm_ext.attribute import KEYED, Attribute, Offload, SecurityContext, attributes_of
+from xfrm_ext.checks import article, choice, choices, instance, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.constants import (
     AttributeType,
@@ -39,6 +27,7 @@ from xfrm_ext.constants import (
 from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.iptfs import IpTfs
+from xfrm_ext.items import Items, context_item, mark_item, offload_item, rest_items
 from xfrm_ext.lifetime import NO_LIMITS, UNUSED, LifetimeConfig, LifetimeCurrent
 from xfrm_ext.mark import Mark
 from xfrm_ext.replay import LARGEST_WINDOW, ReplayState

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from xfrm_ext.address import address, any_of, encoded
-from xfrm_ext.attribute import Attribute, Items, attributes_of, instance, mark_item, rest_items
-from xfrm_ext.checks import choice, choices, integer, shown
+from xfrm_ext.attribute import Attribute, attributes_of
+from xfrm_ext.checks import choice, choices, instance, integer, shown
 from xfrm_ext.constants import AttributeType, Family, Protocol
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.items import Items, mark_item, rest_items
 from xfrm_ext.mark import Mark
 from xfrm_ext.selector import AddressLike
 from xfrm_ext.wire.item import Item

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xfrm_ext.attribute import Items, SecurityContext
+from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import AttributeType, Direction, Message, PolicyType, Protocol
 from xfrm_ext.errors import ProtocolError, ValidationError
@@ -22,6 +22,7 @@ from xfrm_ext.event import (
     _state,
 )
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
+from xfrm_ext.items import Items
 from xfrm_ext.mark import Mark
 from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
