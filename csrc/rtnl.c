@@ -18,6 +18,7 @@ enum {
 	SEND_OVERHEAD = 32,       /* of SO_SNDBUF, per send; beyond it the kernel says EMSGSIZE */
 	REPLY_COST = 2048,        /* of SO_RCVBUF, at most, per ACK: 770 measured, more with an extended-ACK text */
 	NS_PER_MS = 1000000,
+	SLICE_NS = 10 * NS_PER_MS, /* of a batch of several sends: then the caller may look after its signals */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------- */
@@ -110,18 +111,17 @@ void rtnl_close(struct rtnl_handle *handle)
 
 /* --- waiting, sending, receiving ----------------------------------------------------------------------- */
 
-/* Nanoseconds until a deadline. */
-static int64_t time_left(int64_t deadline)
+static int64_t clock_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return deadline - ((int64_t)now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec);
+	return (int64_t)now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec;
 }
 
 static int is_past(int64_t deadline)
 {
-	return deadline >= 0 && time_left(deadline) <= 0;
+	return deadline >= 0 && clock_ns() >= deadline;
 }
 
 static int wait_readable(const struct rtnl_handle *handle, int64_t deadline)
@@ -132,7 +132,7 @@ static int wait_readable(const struct rtnl_handle *handle, int64_t deadline)
 	int ready;
 
 	if (deadline >= 0) {
-		left = time_left(deadline);
+		left = deadline - clock_ns();
 		if (left <= 0)
 			return -ETIMEDOUT;
 		left = (left + NS_PER_MS - 1) / NS_PER_MS; /* rounded up: never a busy loop before the deadline */
@@ -469,6 +469,7 @@ static int file_replies(struct rtnl_handle *handle, struct rtnl_batch *batch, si
 
 int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_t deadline)
 {
+	int64_t slice = clock_ns() + SLICE_NS;
 	size_t size;
 	int err;
 
@@ -493,6 +494,11 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
 		}
 		if (batch->sent == batch->count || (batch->stop_on_error && batch->failed))
 			return 0;
+		/* The kernel works while it is sent to, so nobody ever waits and sees the time pass. */
+		if (batch->sent && is_past(deadline))
+			return -ETIMEDOUT;
+		if (batch->sent && is_past(slice))
+			return -EINTR;
 		err = send_next(handle, batch);
 		if (err)
 			return err;
@@ -505,11 +511,12 @@ int rtnl_dump_request(struct rtnl_handle *handle, struct nlmsghdr *request, stru
 {
 	struct nlmsghdr header = header_at((const uint8_t *)request);
 
-	if (header.nlmsg_len < NLMSG_HDRLEN)
+	if (header.nlmsg_len < NLMSG_HDRLEN || dump->capacity < RTNL_DUMP_DATAGRAM)
 		return -EINVAL;
 	dump->seq = take_seq(handle, 1);
 	dump->length = 0;
 	dump->done = 0;
+	dump->failed = 0;
 	dump->interrupted = 0;
 	memset(&dump->outcome, 0, sizeof(dump->outcome));
 	header.nlmsg_seq = dump->seq;
@@ -538,45 +545,54 @@ static int read_done(struct rtnl_dump *dump, const uint8_t *data, size_t length)
 	return status;
 }
 
-int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t deadline)
+/* Takes one datagram of `length` bytes that stands behind the messages that are kept. Keeps ours, closes up the gaps
+ * that others leave. Returns 0, or why the dump ends without its end. */
+static int take_part(const struct rtnl_handle *handle, struct rtnl_dump *dump, size_t length)
 {
-	size_t position, start, length;
+	uint8_t *part = dump->data + dump->length;
+	size_t position = 0, start = 0;
 	struct nlmsghdr header;
 	int size, err;
 
-	while (!dump->done) {
-		dump->length = 0;
-		err = receive(handle, dump->data, dump->capacity, NULL, deadline);
-		if (err < 0)
-			return err;
-		length = (size_t)err;
-		position = start = 0;
-		for (; (size = rtnl_message_next(dump->data, length, &position)) > 0; start = position) {
-			header = header_at(dump->data + start);
-			if (header.nlmsg_pid != handle->port || header.nlmsg_seq != dump->seq)
-				continue;
-			if (header.nlmsg_flags & NLM_F_DUMP_INTR)
-				dump->interrupted = 1;
-			if (header.nlmsg_type == NLMSG_DONE) {
-				err = read_done(dump, dump->data + start, (size_t)size);
-				if (err < 0)
-					return err;
-			} else if (header.nlmsg_type == NLMSG_ERROR) {
-				dump->done = 1;
-				err = read_error(&dump->outcome, dump->data + start, (size_t)size);
-				return err < 0 ? err : -dump->outcome.error;
-			} else {
-				/* Keep our messages, close up the gaps that others leave. */
-				memmove(dump->data + dump->length, dump->data + start, (size_t)size);
-				dump->length += NLMSG_ALIGN((size_t)size);
-			}
+	for (; (size = rtnl_message_next(part, length, &position)) > 0; start = position) {
+		header = header_at(part + start);
+		if (header.nlmsg_pid != handle->port || header.nlmsg_seq != dump->seq)
+			continue;
+		if (header.nlmsg_flags & NLM_F_DUMP_INTR)
+			dump->interrupted = 1;
+		if (header.nlmsg_type == NLMSG_DONE) {
+			err = read_done(dump, part + start, (size_t)size);
+			if (err < 0)
+				return err;
+		} else if (header.nlmsg_type == NLMSG_ERROR) {
+			dump->done = 1;
+			err = read_error(&dump->outcome, part + start, (size_t)size);
+			return err < 0 ? err : -dump->outcome.error;
+		} else {
+			memmove(dump->data + dump->length, part + start, (size_t)size);
+			dump->length += NLMSG_ALIGN((size_t)size);
 		}
-		if (size < 0)
-			return size;
-		if (dump->length)
-			return 1;
 	}
-	return 0;
+	return size;
+}
+
+int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t deadline)
+{
+	int result;
+
+	dump->length = 0;
+	while (!dump->done && !dump->failed && dump->capacity - dump->length >= RTNL_DUMP_DATAGRAM) {
+		/* Each datagram that is read makes the kernel put the next one there: only the first is waited for. */
+		result = receive(handle, dump->data + dump->length, dump->capacity - dump->length, NULL,
+				 dump->length ? 0 : deadline);
+		if (result > 0)
+			result = take_part(handle, dump, (size_t)result);
+		else if (result == -EINTR || result == -ETIMEDOUT)
+			return dump->length ? 1 : result;
+		if (result < 0)
+			dump->failed = result;
+	}
+	return dump->length ? 1 : dump->failed;
 }
 
 int rtnl_subscribe(struct rtnl_handle *handle, int all_nsid)

@@ -5,8 +5,8 @@
 /* Netlink sockets in the style of iproute2's libnetlink, made for use inside other programs.
  *
  * Nothing here knows XFRM, prints, exits or keeps state outside the caller's structures. Every function
- * returns a negative errno on failure; -EINTR (a signal came) leaves the exchange resumable: call again with
- * the same arguments. A deadline is a CLOCK_MONOTONIC time in nanoseconds; a negative one waits for ever.
+ * returns a negative errno on failure; -EINTR (a signal came, or may have come) leaves the exchange resumable: call
+ * again with the same arguments. A deadline is a CLOCK_MONOTONIC time in nanoseconds; a negative one waits for ever.
  * A handle serves one caller at a time: lock around it. */
 
 #include <linux/netlink.h>
@@ -14,7 +14,11 @@
 #include <stdint.h>
 
 /* cdef: begin */
-enum { RTNL_TEXT_SIZE = 160, RTNL_RECEIVE_SIZE = 65536 };
+enum {
+	RTNL_TEXT_SIZE = 160,
+	RTNL_RECEIVE_SIZE = 65536,
+	RTNL_DUMP_DATAGRAM = 32768, /* no datagram of a dump is longer */
+};
 
 struct rtnl_handle {
 	int fd;                  /* -1 when closed */
@@ -60,11 +64,12 @@ struct rtnl_batch {
 
 /* A dump in progress. */
 struct rtnl_dump {
-	uint8_t *data;               /* set by the caller, who owns it: >= 32768 bytes, for one datagram */
+	uint8_t *data;               /* set by the caller, who owns it: RTNL_DUMP_DATAGRAM bytes or more */
 	size_t capacity;
 	size_t length;               /* whole messages of this dump in `data`, after rtnl_dump_next returned 1 */
 	uint32_t seq;                /* of the request */
 	int done;                    /* NLMSG_DONE was seen */
+	int failed;                  /* what the next rtnl_dump_next returns */
 	int interrupted;             /* NLM_F_DUMP_INTR was seen: the dump may be inconsistent */
 	struct rtnl_outcome outcome; /* why the kernel refused, when rtnl_dump_next returned its error */
 };
@@ -92,6 +97,7 @@ int rtnl_talk(struct rtnl_handle *handle, struct nlmsghdr *request, void *answer
 /* Sends a batch, waits for what the kernel says of each message. Only the last message of a send asks for an
  * ACK; one that fails always answers. Returns 0 when every message sent has an outcome (refusals included;
  * with stop_on_error some may not have been sent: look at `sent`).
+ * -EINTR also comes each 10 ms between two sends.
  * -ENOBUFS: the kernel dropped replies; -ETIMEDOUT: the deadline passed. The outcomes known so far stand, and
  * the batch is at its end: what is still unknown stays so.
  * -EINVAL: `messages` are not `count` well-formed messages, or one is longer than a send may be; found before
@@ -102,7 +108,8 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
  * from rtnl_dump_next otherwise. An unfinished dump ends with rtnl_close. */
 int rtnl_dump_request(struct rtnl_handle *handle, struct nlmsghdr *request, struct rtnl_dump *dump);
 
-/* Receives the next datagram. Returns 1 with messages in dump->data[0 .. length), 0 at the end, or -errno. */
+/* Receives the next datagrams: as many as are there and fit. Returns 1 with messages in dump->data[0 .. length), 0 at
+ * the end, or -errno (what came before it was returned). */
 int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t deadline);
 
 /* Finds the message at *position in data[0 .. length). Returns its length and advances *position, 0 at the

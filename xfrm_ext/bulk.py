@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Literal, TypeAlias, overload
 
 from xfrm_ext import wire
+from xfrm_ext.ahead import Ahead
 from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
@@ -40,13 +41,15 @@ Progress: TypeAlias = Callable[[int, "int | None"], object]
 
 BATCH = 256
 """Messages in a send. Measured: 64 to 256 are within a few percent of the best, more gain nothing."""
+LARGEST_BLOCK = 2048
+"""Messages that one call into C carries out, in several sends: then Python costs next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Messages back to back."""
 
-    messages: bytearray = field(repr=False)  # with keys, if they are of states
+    messages: Any = field(repr=False)  # writable bytes; with keys, if they are of states
     count: int
     numbers: bytes | None
     """The line that each message came from, 32 bits each; None: from no file."""
@@ -491,16 +494,29 @@ class Load:
             raise _without_outcome(outcome.error, operation)
 
 
+def block_sizes(batch: int, progress: Progress | None) -> Iterator[int]:
+    """How many items to put into each block of a load.
+
+    They begin with one send and grow: while the kernel's tables are small, the loader has to look at them more
+    often. With a progress callback they stay so, for it is called after each.
+    """
+    taken = 0
+    while True:
+        size = batch if progress is not None else max(batch, min(taken // 2, LARGEST_BLOCK) // batch * batch)
+        yield size
+        taken += size
+
+
 def blocks_of(
-    source: Iterable[Any], items: Items, operation: Operation, batch: int
+    source: Iterable[Any], items: Items, operation: Operation, sizes: Iterator[int]
 ) -> Generator[Block, None, None]:
     """Blocks of the messages of policies or states, made by joining what each already is."""
     values = iter(source)
     taken = 0
-    while True:
+    for size in sizes:
         chunk: list[Any] = []
         try:
-            chunk.extend(islice(values, batch))
+            chunk.extend(islice(values, size))
             check_items(chunk, items, taken)
             block = bytearray().join([value._wire for value in chunk])
         except BaseException:
@@ -542,7 +558,11 @@ def load(
         check_items(source, items)
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = len(source) if isinstance(source, Sized) else None
-    with closing(blocks_of(source, items, operation, batch)) as blocks:  # what it made last may hold keys
+    sizes = block_sizes(batch, progress)
+    with closing(blocks_of(source, items, operation, sizes)) as blocks:  # what it made last may hold keys
+        if items.waits and isinstance(source, (list, tuple)) and len(source) > LARGEST_BLOCK:
+            with Ahead(blocks) as ahead:  # (a user's generator runs in the user's thread)
+                return one.run(ahead)
         return one.run(blocks)
 
 

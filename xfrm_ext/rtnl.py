@@ -34,8 +34,12 @@ from xfrm_ext.transport import BatchOutcome, Outcome, Transport, messages
 __all__ = ["BatchOutcome", "Handle", "Outcome", "Transport", "deadline_after", "messages", "open_byproto"]
 
 _DATAGRAM: int = lib.RTNL_RECEIVE_SIZE
+_DUMP: int = 8 * lib.RTNL_DUMP_DATAGRAM
+"""Bytes of a block of a dump, at most: about 1,000 policies."""
 _new_wiped = ffi.new_allocator(lib.memory_allocate, lib.memory_free, should_clear_after_alloc=False)
 """For what may hold keys: wiped when it is freed."""
+_new_unset = ffi.new_allocator(should_clear_after_alloc=False)
+_BYTES = ffi.typeof("uint8_t[]")
 _NSID = ffi.typeof("int32_t *")
 _EINTR = -errno.EINTR
 
@@ -171,7 +175,7 @@ class Handle:
         outcome = ffi.new("struct rtnl_outcome *")
         request = _request(message)
         pointer = ffi.cast("struct nlmsghdr *", ffi.from_buffer(request))
-        reply, code = _new_wiped("uint8_t[]", _DATAGRAM) if answer else ffi.NULL, _EINTR
+        reply, code = _new_wiped(_BYTES, _DATAGRAM) if answer else ffi.NULL, _EINTR
         try:
             while code == _EINTR:  # signal handlers run between two calls, and may raise
                 code = lib.rtnl_talk(native, pointer, reply, _DATAGRAM, outcome, deadline)
@@ -199,7 +203,7 @@ class Handle:
         block that is not `count` messages, before anything is sent.
         """
         native, deadline = self._open(), deadline_after(timeout)
-        failures = ffi.new("struct rtnl_outcome[]", count)
+        failures = _new_unset("struct rtnl_outcome[]", count)
         batch = ffi.new("struct rtnl_batch *")
         data = ffi.from_buffer(block)
         batch.messages, batch.length, batch.count = ffi.cast("uint8_t *", data), len(block), count
@@ -228,24 +232,21 @@ class Handle:
         """
         native = self._open()
         dump = ffi.new("struct rtnl_dump *")
-        data = ffi.new("uint8_t[]", _DATAGRAM)
-        dump.data, dump.capacity = data, _DATAGRAM
+        data = _new_wiped(_BYTES, _DUMP)
+        dump.data, dump.capacity = data, _DUMP
         request = _request(message)
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
             raise _failure(code, operation, dump.outcome, request, native.protocol)
-        try:
-            while True:
-                deadline, code = deadline_after(timeout), _EINTR
-                while code == _EINTR:
-                    code = lib.rtnl_dump_next(self._open(), dump, deadline)
-                if code < 0:
-                    raise _failure(code, operation, dump.outcome, request, native.protocol)
-                if not code:
-                    return
-                yield bytearray(ffi.buffer(data, dump.length))
-        finally:
-            ffi.memmove(data, bytes(_DATAGRAM), _DATAGRAM)
+        while True:
+            deadline, code = deadline_after(timeout), _EINTR
+            while code == _EINTR:
+                code = lib.rtnl_dump_next(self._open(), dump, deadline)
+            if code < 0:
+                raise _failure(code, operation, dump.outcome, request, native.protocol)
+            if not code:
+                return
+            yield bytearray(ffi.buffer(data, dump.length))
 
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.
