@@ -628,6 +628,35 @@ def test_many_lines(session: Session, tmp_path: Path, end: str) -> None:
     assert calls[-1] == (MANY, MANY)
 
 
+def test_a_file_that_is_too_large_to_be_kept(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xfrm_ext.batchfile._KEPT", 0)
+    lines = [line(policy) for policy in hosts()]
+    with pytest.raises(BatchFileError, match=f":{MANY + 1}: "):
+        load_text(session, tmp_path, "\n".join([*lines, "x p wrong"]))
+    assert session.spd.count().total == 0
+    assert len(load_text(session, tmp_path, "\n".join(lines)).applied) == MANY
+    assert installed(session) == list(range(MANY))
+
+
+@pytest.mark.parametrize("ending", ["\\\n", "\\\r\n"])
+def test_lines_that_go_on_where_the_file_is_halved(session: Session, tmp_path: Path, ending: str) -> None:
+    """Whole files are checked in two threads: neither may begin within a line, and lines are counted through."""
+    words = [word for policy in hosts()[:9000] for word in f"{line(policy)}\n".split(" ")]
+    text = f" {ending}".join(words)
+    result = load_text(session, tmp_path, text)
+    assert len(result.applied) == 9000
+    assert installed(session) == list(range(9000))
+    with pytest.raises(BatchFileError) as caught:
+        load_text(session, tmp_path, text + "policy add dir out dev nosuch0\n")
+    assert caught.value.line == text.count("\n") + 1
+    assert caught.value.reason == "dev: 'nosuch0' is not an interface"
+    only_once = "policy add dir sideways\n" + text
+    with pytest.raises(BatchFileError, match=":1: dir: 'sideways'"):
+        load_text(session, tmp_path, only_once + "policy add dir upwards\n")
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "  \t# nothing"])
 def test_a_batch_file_without_a_command(session: Session, tmp_path: Path, text: str) -> None:
     assert load_text(session, tmp_path, text) == LoadResult("load")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def parse(folder: Path, lines: Iterable[str], most: int = 256) -> list[Block | B
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     file = BatchFile(path, lambda name: 1 if name == "lo" else 0)
     try:
-        return list(file.parse(most))
+        return list(file.parse(repeat(most)))
     finally:
         file.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ahead: the items of an iterator, made in a thread while who takes them is busy.
+"""Ahead: the items of a generator, made in a thread while who takes them is busy.
 
 For what spends its time in C: blocks of messages are encoded while the kernel works on those before, and dumps
 received while Python looks at what came.
@@ -7,43 +7,49 @@ received while Python looks at what came.
 
 from __future__ import annotations
 
-import queue
-import threading
+import _thread
+import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
 _Item = TypeVar("_Item")
-_LOOK_AFTER = 0.1  # seconds after which a thread that waits looks whether somebody still wants its items
+_DEPTH = 2
+_LOOK_AFTER = 0.1  # seconds after which one that waits looks whether the other is still there
 
 
 class Ahead(Generic[_Item]):
-    """An iterator over what ``source`` yields, at most ``depth`` items ahead. A context manager, which ends the
-    thread; a forgotten one ends it, too, a moment later.
+    """An iterator over what ``source`` yields, two items ahead. A context manager, which ends the thread; that of a
+    forgotten one ends a moment later.
 
-    ``source`` runs in the thread alone: it must not call what belongs to users, nor hold what a signal handler
-    (these run in the main thread) could spoil.
+    ``source`` runs in the thread alone, and is closed there: it must not call what belongs to users.
+
+    Signal handlers may raise anywhere here. So there is nothing that they could leave locked: the queues are those
+    that are written in C, and the thread has no object that could wait for it.
     """
 
-    def __init__(self, source: Iterator[_Item], depth: int = 2) -> None:
-        self._items: queue.Queue[_Item | _End] = queue.Queue(depth)
-        self._closed = False
-        # A daemon: at the interpreter's exit nobody may be left to end it.
-        arguments = (source, self._items, weakref.ref(self))
-        self._thread = threading.Thread(target=_make, args=arguments, name="xfrm_ext ahead", daemon=True)
-        self._thread.start()
+    def __init__(self, source: Generator[_Item, None, None]) -> None:
+        self._items: SimpleQueue[_Item | _End] = SimpleQueue()
+        self._permits: SimpleQueue[None] = SimpleQueue()
+        self._closed = self._ended = False
+        for _ in range(_DEPTH):
+            self._permits.put(None)
+        _thread.start_new_thread(_make, (source, self._items, self._permits, weakref.ref(self)))
 
     def __iter__(self) -> Ahead[_Item]:
         return self
 
     def __next__(self) -> _Item:
-        if self._closed:
+        if self._closed or self._ended:
             raise StopIteration
         item = self._items.get()
         if not isinstance(item, _End):
+            self._permits.put(None)
             return item
-        self._closed = True
+        self._ended = True
         if item.error is not None:
             raise item.error
         raise StopIteration
@@ -51,10 +57,10 @@ class Ahead(Generic[_Item]):
     def close(self) -> None:
         """Ends the thread. What it has made already is dropped."""
         self._closed = True
-        while self._thread.is_alive():
-            while not self._items.empty():
-                self._items.get()
-            self._thread.join(0.001)
+        self._permits.put(None)
+        while not self._ended and not sys.is_finalizing():  # at the interpreter's exit the thread stands still
+            with suppress(Empty):
+                self._ended = isinstance(self._items.get(timeout=_LOOK_AFTER), _End)
 
     def __enter__(self) -> Ahead[_Item]:
         return self
@@ -65,6 +71,14 @@ class Ahead(Generic[_Item]):
         self.close()
 
 
+def ahead(source: Generator[_Item, None, None]) -> AbstractContextManager[Iterator[_Item]]:
+    """Runs a generator ahead, or, where no thread can be started, as it is."""
+    try:
+        return Ahead(source)
+    except RuntimeError:
+        return closing(source)
+
+
 class _End:
     """What comes behind the last item: the error that ended the source, if any."""
 
@@ -73,29 +87,32 @@ class _End:
 
 
 def _make(
-    source: Iterator[_Item], items: queue.Queue[_Item | _End], owner: weakref.ref[Ahead[_Item]]
+    source: Generator[_Item, None, None],
+    items: SimpleQueue[_Item | _End],
+    permits: SimpleQueue[None],
+    owner: weakref.ref[Ahead[_Item]],
 ) -> None:
     error: BaseException | None = None
     try:
-        for item in source:
-            if not _put(item, items, owner):
-                return
+        with closing(source):
+            while _wanted(permits, owner):
+                item = next(source, None)
+                if item is None:
+                    break
+                items.put(item)
+                del item
     except BaseException as raised:
         error = raised
-    _put(_End(error), items, owner)
+    items.put(_End(error))
 
 
-def _put(
-    item: _Item | _End, items: queue.Queue[_Item | _End], owner: weakref.ref[Ahead[_Item]]
-) -> bool:
-    """Whether somebody still wants it."""
+def _wanted(permits: SimpleQueue[None], owner: weakref.ref[Ahead[_Item]]) -> bool:
+    """Waits for a permit. Returns whether somebody still wants items."""
     while True:
         who = owner()
         if who is None or who._closed:
             return False
         del who
-        try:
-            items.put(item, timeout=_LOOK_AFTER)
+        with suppress(Empty):
+            permits.get(timeout=_LOOK_AFTER)
             return True
-        except queue.Full:
-            pass

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Literal, TypeAlias, overload
 
 from xfrm_ext import wire
-from xfrm_ext.ahead import Ahead
+from xfrm_ext.ahead import ahead
 from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
@@ -561,8 +561,8 @@ def load(
     sizes = block_sizes(batch, progress)
     with closing(blocks_of(source, items, operation, sizes)) as blocks:  # what it made last may hold keys
         if items.waits and isinstance(source, (list, tuple)) and len(source) > LARGEST_BLOCK:
-            with Ahead(blocks) as ahead:  # (a user's generator runs in the user's thread)
-                return one.run(ahead)
+            with ahead(blocks) as made:  # (a user's generator runs in the user's thread)
+                return one.run(made)
         return one.run(blocks)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
+from xfrm_ext.ahead import ahead
 from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.bulk import (
     BATCH,
@@ -18,6 +19,7 @@ from xfrm_ext.bulk import (
     Operation,
     PolicyItems,
     Progress,
+    block_sizes,
     check_options,
     load,
 )
@@ -195,10 +197,10 @@ class Spd:
         )
         file = BatchFile(path, self._session._transport.interface_index)
         try:
-            if on_error == "collect":
-                return one.run(file.parse(batch))
-            one.total, blocks = file.check(batch, only=Message.NEWPOLICY if on_error == "rollback" else None)
-            return one.run(blocks)
+            if on_error != "collect":
+                one.total = file.check(only=Message.NEWPOLICY if on_error == "rollback" else None)
+            with ahead(file.parse(block_sizes(batch, progress))) as blocks:
+                return one.run(blocks)
         finally:
             file.close()
 
