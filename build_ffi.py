@@ -30,6 +30,7 @@ HEADERS = [
     "attribute.h",
     "body.h",
     "policy.h",
+    "policy_rows.h",
     "state.h",
     "event.h",
     "migrate.h",

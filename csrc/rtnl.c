@@ -587,12 +587,19 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
 				 dump->length ? 0 : deadline);
 		if (result > 0)
 			result = take_part(handle, dump, (size_t)result);
-		else if (result == -EINTR || result == -ETIMEDOUT)
-			return dump->length ? 1 : result;
+		if ((result == -EINTR || result == -ETIMEDOUT) && !dump->length)
+			return result;
+		if (result == -EINTR || result == -ETIMEDOUT)
+			break;
 		if (result < 0)
 			dump->failed = result;
 	}
-	return dump->length ? 1 : dump->failed;
+	if (!dump->length)
+		return dump->failed;
+	result = dump->decode ? dump->decode(dump->argument, dump->data, dump->length) : 0;
+	if (result < 0)
+		dump->failed = result;
+	return result < 0 ? result : 1;
 }
 
 int rtnl_subscribe(struct rtnl_handle *handle, int all_nsid)

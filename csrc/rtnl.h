@@ -66,6 +66,9 @@ struct rtnl_batch {
 struct rtnl_dump {
 	uint8_t *data;               /* set by the caller, who owns it: RTNL_DUMP_DATAGRAM bytes or more */
 	size_t capacity;
+	/* Set by the caller, may be NULL: what is made of each block of messages, at once. Returns 0 or -errno. */
+	int (*decode)(void *argument, const uint8_t *data, size_t length);
+	void *argument;
 	size_t length;               /* whole messages of this dump in `data`, after rtnl_dump_next returned 1 */
 	uint32_t seq;                /* of the request */
 	int done;                    /* NLMSG_DONE was seen */

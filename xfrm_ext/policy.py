@@ -189,6 +189,15 @@ class Policy(Value):
         )
         return wire.canonical_policies(message)[0] if self.attributes else message
 
+    def _unpack_for(self, name: str) -> dict[str, Any]:
+        global _lazily_read
+        if name not in ("selector", "current"):
+            return self._unpack(wire)
+        _lazily_read += 1
+        if name == "selector":
+            return {name: Selector._from_wire(self._wire[16:72])}
+        return {name: LifetimeCurrent._from_wire(self._wire[136:168])}
+
     def _unpack(self, wire: Any) -> dict[str, Any]:
         values: dict[str, Any]
         values, known, unknown = wire.policy_fields(self._wire)
@@ -223,6 +232,15 @@ class Policy(Value):
             if_id=self.if_id,
             security_context=self.security_context,
         )
+
+
+_lazily_read = 0
+
+
+def lazily_read() -> int:
+    """How often a selector, or what was used, was read out of a policy that came without: who makes many policies
+    can learn from it that these are wanted."""
+    return _lazily_read
 
 
 def _check_index(index: int, direction: int, field: str) -> None:

@@ -12,11 +12,11 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.constants import NETLINK_XFRM
@@ -29,13 +29,15 @@ from xfrm_ext.errors import (
     XfrmError,
     kernel_error,
 )
-from xfrm_ext.transport import BatchOutcome, Outcome, Transport, messages
+from xfrm_ext.transport import BatchOutcome, Decoder, Outcome, Transport, messages
 
 __all__ = ["BatchOutcome", "Handle", "Outcome", "Transport", "deadline_after", "messages", "open_byproto"]
 
+_Decoded = TypeVar("_Decoded")
 _DATAGRAM: int = lib.RTNL_RECEIVE_SIZE
-_DUMP: int = 8 * lib.RTNL_DUMP_DATAGRAM
-"""Bytes of a block of a dump, at most: about 1,000 policies."""
+_FIRST: int = lib.RTNL_DUMP_DATAGRAM
+_DUMP = 16 * _FIRST
+"""Bytes of the first block of a dump, and of the others, at most: about 2,000 policies."""
 _new_wiped = ffi.new_allocator(lib.memory_allocate, lib.memory_free, should_clear_after_alloc=False)
 """For what may hold keys: wiped when it is freed."""
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
@@ -225,20 +227,37 @@ class Handle:
         if code == -errno.EINVAL and not batch.sent:
             raise ValueError(f"the block is not {count} netlink messages that fit into the send buffer")
 
-    def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
+    def dump(
+        self, message: bytes, operation: str, *, timeout: float | None = None
+    ) -> Generator[bytearray, None, None]:
         """Sends a dump request and yields blocks of messages. `timeout` is for each block.
 
         A handle has one dump at a time, and none after one that was not read to its end.
         """
+        return self._dump(message, operation, timeout, None)
+
+    def dump_decoded(
+        self, message: bytes, operation: str, decoder: Decoder[_Decoded], *, timeout: float | None = None
+    ) -> Generator[_Decoded, None, None]:
+        """The same, but yields what a decoder makes of each block. Receiving and decoding are one call into C, so
+        that a thread which does this needs the GIL seldom."""
+        return self._dump(message, operation, timeout, decoder)
+
+    def _dump(
+        self, message: bytes, operation: str, timeout: float | None, decoder: Decoder[Any] | None
+    ) -> Generator[Any, None, None]:
         native = self._open()
         dump = ffi.new("struct rtnl_dump *")
-        data = _new_wiped(_BYTES, _DUMP)
-        dump.data, dump.capacity = data, _DUMP
+        data, dump.capacity = _new_wiped(_BYTES, _FIRST), _FIRST
+        dump.data = data
         request = _request(message)
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
             raise _failure(code, operation, dump.outcome, request, native.protocol)
         while True:
+            if decoder is not None:
+                decoded, dump.argument = decoder.prepare(dump.capacity)
+                dump.decode = decoder.function
             deadline, code = deadline_after(timeout), _EINTR
             while code == _EINTR:
                 code = lib.rtnl_dump_next(self._open(), dump, deadline)
@@ -246,7 +265,10 @@ class Handle:
                 raise _failure(code, operation, dump.outcome, request, native.protocol)
             if not code:
                 return
-            yield bytearray(ffi.buffer(data, dump.length))
+            yield bytearray(ffi.buffer(data, dump.length)) if decoder is None else decoded
+            if dump.capacity == _FIRST:  # there is more than a little
+                data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
+                dump.data = data
 
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.

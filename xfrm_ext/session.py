@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
@@ -25,7 +25,7 @@ from xfrm_ext.spd import Spd
 from xfrm_ext.state import State
 from xfrm_ext.statistics import Statistics, read_statistics
 from xfrm_ext.subscription import EVENT_BUFFER, Subscription, group_mask
-from xfrm_ext.transport import BatchOutcome, Listener, Transport
+from xfrm_ext.transport import BatchOutcome, Decoder, Listener, Transport
 
 _Result = TypeVar("_Result")
 _Answer = TypeVar("_Answer")
@@ -148,12 +148,22 @@ class Session:
         EOPNOTSUPP where the kernel has none."""
         return read_statistics(self._transport)
 
-    def _dump(self, message: bytes, operation: str) -> Iterator[bytearray]:
+    def _dump(self, message: bytes, operation: str) -> Generator[bytearray, None, None]:
         """Blocks of a dump, over a socket of its own: other requests can go on meanwhile, and a dump that is
         not read to its end blocks nothing."""
         beside = self._transport.open_beside()
         try:
             yield from beside.dump(message, operation, timeout=self.timeout)
+        finally:
+            beside.close()
+
+    def _dump_decoded(
+        self, message: bytes, operation: str, decoder: Decoder[_Result]
+    ) -> Generator[_Result, None, None]:
+        """The same, decoded in C."""
+        beside = self._transport.open_beside()
+        try:
+            yield from beside.dump_decoded(message, operation, decoder, timeout=self.timeout)
         finally:
             beside.close()
 
@@ -234,6 +244,11 @@ class _Shared:
 
     def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
         return self._transport.dump(message, operation, timeout=timeout)
+
+    def dump_decoded(
+        self, message: bytes, operation: str, decoder: Decoder[_Result], *, timeout: float | None = None
+    ) -> Iterator[_Result]:
+        return self._transport.dump_decoded(message, operation, decoder, timeout=timeout)
 
     def interface_index(self, name: str) -> int:
         return self._exchange(self._transport.interface_index, name)

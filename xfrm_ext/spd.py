@@ -32,6 +32,7 @@ from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
+from xfrm_ext.value import is_selected
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
@@ -96,11 +97,15 @@ class Spd:
         The kernel reads its table in pieces: what others change meanwhile may be seen or not. Policies may be
         added and deleted while iterating. The timeout is for each piece.
         """
-        operation = "dump policies"
-        build, own = Policy._from_wire, self._session._codec.wire
-        for block in self._session._dump(wire.policy_dump_request(), operation):
-            for message in own.canonical_policies(block):
-                yield build(message, own)
+        own = self._session._codec.wire
+        request, operation = wire.policy_dump_request(), "dump policies"
+        if wire.NAME == "native" and is_selected(own):
+            from xfrm_ext.policy_rows import PolicyMaker
+
+            maker = PolicyMaker()
+            return maker.all(self._session._dump_decoded(request, operation, maker.decoder))
+        blocks = self._session._dump(request, operation)
+        return (Policy._from_wire(one, own) for block in blocks for one in own.canonical_policies(block))
 
     def flush(self, policy_type: PolicyType | int | str = PolicyType.MAIN) -> None:
         """Deletes all policies of a type (XFRM_MSG_FLUSHPOLICY): main by default, which leaves sub policies."""

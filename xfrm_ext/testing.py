@@ -17,10 +17,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from xfrm_ext.errors import ClosedError, RepliesLost, ReplyTimeout, kernel_error
-from xfrm_ext.transport import BatchOutcome, Outcome, messages
+from xfrm_ext.errors import ClosedError, ProtocolError, RepliesLost, ReplyTimeout, kernel_error
+from xfrm_ext.transport import BatchOutcome, Decoder, Outcome, messages
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -104,6 +104,7 @@ class Refusal:
         return Outcome(index, self.errno, self.text, self.offset, self.missing_type)
 
 
+_Decoded = TypeVar("_Decoded")
 Answer: TypeAlias = Refusal | bytes | list[bytes] | None
 
 
@@ -194,6 +195,16 @@ class FakeTransport:
         if isinstance(reply, Refusal):
             raise reply.outcome(0).error(operation, message)
         yield from map(bytearray, reply if isinstance(reply, list) else [])
+
+    def dump_decoded(
+        self, message: bytes, operation: str, decoder: Decoder[_Decoded], *, timeout: float | None = None
+    ) -> Iterator[_Decoded]:
+        """As xfrm_ext.rtnl.Handle.dump_decoded."""
+        for block in self.dump(message, operation):
+            decoded, argument = decoder.prepare(len(block))
+            if decoder.function(argument, bytes(block), len(block)) < 0:
+                raise ProtocolError(f"{operation}: the reply has lengths that do not fit")
+            yield decoded
 
     def interface_index(self, name: str) -> int:
         """As xfrm_ext.rtnl.Handle.interface_index."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from xfrm_ext import wire
 from xfrm_ext.constants import AttributeType
 from xfrm_ext.errors import KernelError, ProtocolError, kernel_error
 from xfrm_ext.wire.layouts import HEADER, aligned
+
+_Decoded = TypeVar("_Decoded")
+_Made = TypeVar("_Made", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,16 @@ class BatchOutcome:
             self._noted = None
 
 
+class Decoder(Protocol[_Made]):
+    """What is made of each block of a dump, in C, where it is received."""
+
+    function: Any
+    """A C function, which gets the argument, the block and its length, and returns 0 or -errno."""
+
+    def prepare(self, size: int) -> tuple[_Made, Any]:
+        """What a block of at most `size` bytes is decoded into, and the argument for that."""
+
+
 class Transport(Protocol):
     """What moves messages to a kernel and back."""
 
@@ -85,6 +98,10 @@ class Transport(Protocol):
     ) -> None: ...
 
     def dump(self, message: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]: ...
+
+    def dump_decoded(
+        self, message: bytes, operation: str, decoder: Decoder[_Decoded], *, timeout: float | None = None
+    ) -> Iterator[_Decoded]: ...
 
     def interface_index(self, name: str) -> int: ...
 

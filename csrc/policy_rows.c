@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy_rows.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <string.h>
+
+#include "text.h"
+#include "uapi.h"
+
+enum { INFO = NLMSG_HDRLEN, BEHIND = INFO + sizeof(struct xfrm_userpolicy_info) };
+
+#define AT(field) (INFO + offsetof(struct xfrm_userpolicy_info, field))
+
+/* The pieces of a message, up to its attributes, in which policies of one kind agree. */
+static const struct {
+	uint16_t start, size;
+} common[] = {
+	{AT(sel.dport), AT(sel.prefixlen_d) - AT(sel.dport)},
+	{AT(sel.proto), AT(curlft) - AT(sel.proto)},
+	{AT(dir), BEHIND - AT(dir)},
+};
+
+enum { PIECES = sizeof(common) / sizeof(common[0]) };
+
+static uint64_t mix(uint64_t value, const uint8_t *data, size_t size)
+{
+	uint64_t word;
+
+	for (; size >= sizeof(word); data += sizeof(word), size -= sizeof(word)) {
+		memcpy(&word, data, sizeof(word));
+		value = (value ^ word) * 0x9e3779b97f4a7c15u;
+		value ^= value >> 29;
+	}
+	if (size) {
+		word = 0;
+		memcpy(&word, data, size);
+		value = (value ^ word) * 0x9e3779b97f4a7c15u;
+		value ^= value >> 29;
+	}
+	return value;
+}
+
+static uint64_t hash(const uint8_t *message, size_t size)
+{
+	uint64_t value = size;
+	unsigned i;
+
+	for (i = 0; i < PIECES; i++)
+		value = mix(value, message + common[i].start, common[i].size);
+	return mix(value, message + BEHIND, size - BEHIND);
+}
+
+static int same_kind(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size)
+{
+	unsigned i;
+
+	if (one_size != other_size || memcmp(one + BEHIND, other + BEHIND, one_size - BEHIND))
+		return 0;
+	for (i = 0; i < PIECES; i++)
+		if (memcmp(one + common[i].start, other + common[i].start, common[i].size))
+			return 0;
+	return 1;
+}
+
+static size_t start_of(const struct policy_rows *rows, uint32_t row)
+{
+	return row ? rows->ends[row - 1] : 0;
+}
+
+/* The number of a message's kind, which may be new. The table holds kinds, plus 1. */
+static uint32_t kind_of(struct policy_rows *rows, uint32_t row, const uint8_t *message, size_t size)
+{
+	uint32_t mask = rows->table_size - 1, place = (uint32_t)(hash(message, size) >> 32) & mask, first;
+
+	for (; rows->table[place]; place = (place + 1) & mask) {
+		first = rows->kind_firsts[rows->table[place] - 1];
+		if (same_kind(message, size, rows->messages + start_of(rows, first),
+			      rows->ends[first] - start_of(rows, first)))
+			return rows->table[place] - 1;
+	}
+	rows->kind_firsts[rows->kind_count] = row;
+	rows->table[place] = ++rows->kind_count;
+	return rows->kind_count - 1;
+}
+
+static char *put_prefixes(char *out, const struct xfrm_selector *selector)
+{
+	out += text_from_prefix(&selector->saddr, selector->family, selector->prefixlen_s, out);
+	*out++ = '\n';
+	out += text_from_prefix(&selector->daddr, selector->family, selector->prefixlen_d, out);
+	*out++ = '\n';
+	return out;
+}
+
+int policy_rows_decode(void *argument, const uint8_t *data, size_t length)
+{
+	struct policy_rows *rows = argument;
+	struct xfrm_userpolicy_info info;
+	struct xfrm_lifetime_cur use;
+	char *text = rows->texts;
+	const uint8_t *message;
+	size_t start = 0, size;
+	uint32_t row;
+	int count;
+
+	if (rows->table_size < 2 * (uint64_t)rows->most || rows->table_size & (rows->table_size - 1))
+		return -EINVAL;
+	count = policy_block_convert(rows->messages, rows->capacity, data, length, POLICY_CANONICAL, rows->ends,
+				     rows->most);
+	if (count < 0)
+		return count;
+	memset(rows->table, 0, rows->table_size * sizeof(rows->table[0]));
+	memset(&use, 0, sizeof(use));
+	rows->count = (uint32_t)count;
+	rows->kind_count = rows->use_count = 0;
+	for (row = 0; row < rows->count; row++, start += size) {
+		message = rows->messages + start;
+		size = rows->ends[row] - start;
+		memcpy(&info, message + INFO, sizeof(info));
+		rows->priorities[row] = info.priority;
+		rows->indices[row] = info.index;
+		rows->kinds[row] = kind_of(rows, row, message, size);
+		if (!row || memcmp(&use, &info.curlft, sizeof(use))) {
+			use = info.curlft;
+			rows->use_firsts[rows->use_count++] = row;
+		}
+		rows->uses[row] = rows->use_count - 1;
+		if (text)
+			text = put_prefixes(text, &info.sel);
+	}
+	rows->text_size = text ? (size_t)(text - rows->texts) : 0;
+	return 0;
+}

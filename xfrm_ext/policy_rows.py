@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Policy objects from dumps, at a fraction of what building one costs.
+
+Most of a dumped policy it shares with others (templates, limits, marks, ports): that is read once for each kind,
+and an object is made by storing what is known into its slots. Selectors, and what was used, are objects of their
+own: they are made along with the policies once somebody was seen to read them, otherwise when they are first asked
+for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+from xfrm_ext import wire
+from xfrm_ext.ahead import ahead
+from xfrm_ext.lifetime import LifetimeCurrent
+from xfrm_ext.policy import Policy, lazily_read
+from xfrm_ext.selector import Selector
+from xfrm_ext.wire.policy_rows import PolicyRows, RowsDecoder
+
+_MOST_KINDS = 4096
+_LITTLE = 16384  # bytes of a first block that is not worth a thread
+
+
+class _Open:
+    """A value while it is being made: its slots are stored into directly, at a tenth of what __setattr__ costs.
+
+    Both methods: with one of them left to a frozen dataclass, CPython looks for them at each store.
+    """
+
+    __slots__ = ()
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
+
+
+class _OpenPolicy(_Open, Policy):
+    __slots__ = ()
+
+
+class _OpenSelector(_Open, Selector):
+    __slots__ = ()
+
+
+_set_class = object.__dict__["__class__"].__set__
+
+_Shared = tuple[Any, ...]
+
+
+_POLICY = (
+    "direction",
+    "action",
+    "templates",
+    "flags",
+    "share",
+    "policy_type",
+    "mark",
+    "if_id",
+    "lifetime",
+    "security_context",
+    "offload",
+    "attributes",
+)
+_SELECTOR = (
+    "protocol",
+    "source_port",
+    "source_port_mask",
+    "destination_port",
+    "destination_port_mask",
+    "interface",
+    "user",
+    "family",
+)
+
+
+def _shared(policy: Policy) -> tuple[_Shared, _Shared]:
+    """What all policies of a kind, and their selectors, have in common, in this order."""
+    values = policy._unpack(wire)
+    selector = values["selector"]
+    return tuple(values[name] for name in _POLICY), tuple(getattr(selector, name) for name in _SELECTOR)
+
+
+class PolicyMaker:
+    """Makes the policies of one dump."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[bytes, tuple[_Shared, _Shared]] = {}
+        read = lazily_read()
+        self.decoder = RowsDecoder(lambda: lazily_read() != read)
+
+    def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
+        """The policies of a dump's blocks, which are received, if there are many, while those before are looked
+        at."""
+        with closing(blocks):
+            for rows in blocks:
+                yield from self.policies(rows)
+                if rows.size > _LITTLE:
+                    break
+            else:
+                return
+            with ahead(blocks) as rest:
+                for rows in rest:
+                    yield from self.policies(rows)
+
+    def policies(self, rows: PolicyRows) -> Iterator[Policy]:
+        """The policies of a block."""
+        data, ends, prefixes = rows.messages, rows.ends, rows.prefixes
+        starts = [0, *ends]
+        kinds = [self._kind(data[starts[first] : starts[first + 1]]) for first in rows.kind_firsts]
+        common = zip(starts, ends, rows.kinds, rows.priorities, rows.indices)  # noqa: B905  starts is longer
+        if prefixes is None:
+            return self._plain(data, kinds, common)
+        currents = [
+            LifetimeCurrent._from_wire(data[starts[first] + 136 : starts[first] + 168]) for first in rows.use_firsts
+        ]
+        return self._full(data, kinds, common, map(currents.__getitem__, rows.uses), iter(prefixes))
+
+    def _kind(self, message: bytes) -> tuple[_Shared, _Shared]:
+        key = message[48:58] + message[60:136] + message[176:]  # as csrc/policy_rows.c compares
+        found = self._kinds.get(key)
+        if found is None:
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds.clear()
+            found = self._kinds[key] = _shared(Policy._from_wire(message))
+        return found
+
+    @staticmethod
+    def _plain(data: Any, kinds: list[Any], common: Iterable[tuple[int, ...]]) -> Iterator[Policy]:
+        new: Callable[..., Any] = object.__new__  # of what type checkers know that it can't be stored into
+        set_class = _set_class
+        for start, end, kind, priority, index in common:
+            policy = new(_OpenPolicy)
+            policy._wire = data[start:end]
+            policy.priority = priority
+            policy.index = index
+            (
+                policy.direction,
+                policy.action,
+                policy.templates,
+                policy.flags,
+                policy.share,
+                policy.policy_type,
+                policy.mark,
+                policy.if_id,
+                policy.lifetime,
+                policy.security_context,
+                policy.offload,
+                policy.attributes,
+            ) = kinds[kind][0]
+            set_class(policy, Policy)
+            yield policy
+
+    @staticmethod
+    def _full(
+        data: Any,
+        kinds: list[Any],
+        common: Iterable[tuple[int, ...]],
+        currents: Iterator[LifetimeCurrent],
+        prefixes: Iterator[str],
+    ) -> Iterator[Policy]:
+        new: Callable[..., Any] = object.__new__
+        set_class = _set_class
+        for (start, end, kind, priority, index), current, source, destination in zip(  # noqa: B905
+            common, currents, prefixes, prefixes
+        ):
+            policy = new(_OpenPolicy)
+            policy._wire = data[start:end]
+            policy.priority = priority
+            policy.index = index
+            shared, selector_shared = kinds[kind]
+            (
+                policy.direction,
+                policy.action,
+                policy.templates,
+                policy.flags,
+                policy.share,
+                policy.policy_type,
+                policy.mark,
+                policy.if_id,
+                policy.lifetime,
+                policy.security_context,
+                policy.offload,
+                policy.attributes,
+            ) = shared
+            policy.current = current
+            selector = new(_OpenSelector)
+            selector._wire = data[start + 16 : start + 72]
+            selector.source = source
+            selector.destination = destination
+            (
+                selector.protocol,
+                selector.source_port,
+                selector.source_port_mask,
+                selector.destination_port,
+                selector.destination_port_mask,
+                selector.interface,
+                selector.user,
+                selector.family,
+            ) = selector_shared
+            set_class(selector, Selector)
+            policy.selector = selector
+            set_class(policy, Policy)
+            yield policy
