@@ -4,7 +4,7 @@ the envelope that a subscription hands out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -488,6 +488,28 @@ class Event:
     """Who sent that request; 0: the kernel by itself."""
     namespace_id: int | None = None
     """Of the network namespace, as the listener's knows it (nsid); None: its own."""
+
+
+def _setter(name: str) -> Callable[[Event, Any], None]:
+    """Writes a slot of a frozen Event, while it is being built: for a third of what its __init__ costs."""
+    write: Callable[[Event, Any], None] = Event.__dict__[name].__set__
+    return write
+
+
+_set_message, _set_body, _set_sequence = _setter("message"), _setter("body"), _setter("sequence")
+_set_port, _set_namespace_id = _setter("port"), _setter("namespace_id")
+_MESSAGES = {int(message): message for message in Message}
+
+
+def _event(kind: int, body: Any, sequence: int, port: int, namespace: int) -> Event:
+    """The event of a listener's record."""
+    event = Event.__new__(Event)
+    _set_message(event, _MESSAGES[kind] if kind in _MESSAGES else Message(kind))
+    _set_body(event, body)
+    _set_sequence(event, sequence)
+    _set_port(event, port)
+    _set_namespace_id(event, None if namespace < 0 else namespace)
+    return event
 
 
 @dataclass(frozen=True, slots=True)

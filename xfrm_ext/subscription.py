@@ -6,22 +6,24 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from types import TracebackType
 from typing import Any
 
 from xfrm_ext.checks import choice, choices, integer, seconds
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group
-from xfrm_ext.errors import BusyError, ClosedError, RepliesLost, ReplyTimeout, XfrmError
+from xfrm_ext.errors import BusyError, ClosedError, ReplyTimeout, XfrmError
 from xfrm_ext.event import Event, Overrun
-from xfrm_ext.transport import Listener, messages
+from xfrm_ext.transport import Listener
 
 EVENT_BUFFER = 8 << 20
-"""Bytes of events that may wait by default: 13,000 policies with a template."""
+"""Bytes of events that may wait in the kernel by default: 13,000 policies with a template."""
+EVENT_BACKLOG = 64 << 20
+"""Bytes of events that may wait in this process by default: 190,000 policies with a template."""
 
 _GROUPS = choices(Group)
-_MOST = 65536  # bytes by which the kernel may overfill a queue
+_BATCH = 64  # events that are decoded at a time
+_PATIENCE = 0.001  # seconds that the kernel's queue is left alone while decoded events are handed out
 
 
 def group_mask(groups: tuple[Group | int | str, ...]) -> int:
@@ -43,8 +45,11 @@ class Subscription:
     was lost is older than the Overrun, and all that comes after it is heard: a dump made now, and the events
     from now on, are complete again.
 
+    Whenever it is called it moves all that waits in the kernel's queue into memory of its own, up to a limit (the
+    ``backlog`` of `Session.subscribe`), so that a burst is read as fast as the kernel makes it.
+
     ``fileno()`` is for select, poll and event loops. When it is readable, call ``get(timeout=0)`` until it returns
-    None: not all that can be returned is still in the socket.
+    None, or ``get_many(timeout=0)`` until it returns nothing: most of what can be returned is not in the socket.
 
     One thread at a time reads (BusyError); any may call ``close``. A fork's child can't read (ClosedError), only
     close what it inherited. Signal handlers run while an event is waited for; one that raises ends the wait, and
@@ -55,11 +60,10 @@ class Subscription:
         self._listener = listener
         self._port = port
         self._codec = codec
-        self._messages: deque[tuple[bytearray, int | None]] = deque()
-        self._heard = 0  # of listener.heard, what was taken care of
-        self._lost = False  # an Overrun is due when the queue has been empty
-        self._since = 0  # bytes that were read since the loss
-        self._unsure = False  # something was taken, and get() has not returned it yet
+        self._ready: list[Event | Overrun | XfrmError] = []  # decoded
+        self._next = 0  # which of them comes next
+        self._end = 0  # where, in the listener's memory, ends what was decoded
+        self._due = 0.0  # when the kernel's queue is to be looked at again
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread anywhere
         self._reader: object | None = None
@@ -91,22 +95,21 @@ class Subscription:
         Raises ClosedError when the subscription is or gets closed; ProtocolError for a message that makes no
         sense (call again for the next one); BusyError.
         """
-        limit = seconds(timeout, "timeout", zero=True)
+        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
         self._check()
-        event = self._next(None if limit is None else time.monotonic() + limit)
-        self._unsure = False  # what follows is the caller's
-        return event
-
-    def _next(self, deadline: float | None) -> Event | Overrun | None:
+        event: Any = None
         reader = object()
-        # Signal handlers may raise anywhere, but must not leave a reader behind that is none. So no loop in this
-        # `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally` there), and a second `try` as
-        # the first thing in the `finally` (before all else, CPython 3.10 runs handlers).
+        # Signal handlers may raise anywhere, but must not leave a reader behind that is none, nor have an event
+        # forgotten. So no loop in this `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally`
+        # there), a second `try` as the first thing in the `finally` (before all else, CPython 3.10 runs handlers),
+        # and not a single call, after which they run too, behind the line that counts the event as handed out.
         try:
             with self._lock:
                 if self._reader is None:
                     self._reader = reader
-            return self._read(reader, deadline)
+            if self._read(reader, None if limit is None else time.monotonic() + limit, _BATCH):
+                event = self._ready[self._next]
+                self._next += 1
         finally:
             try:
                 if self._reader is reader:
@@ -114,74 +117,93 @@ class Subscription:
             finally:
                 if self._closed:
                     self._release()
+        return event  # type: ignore[no-any-return]
 
-    def _read(self, reader: object, deadline: float | None) -> Event | Overrun | None:
+    def get_many(self, most: int = 1024, timeout: float | None = None) -> list[Event | Overrun]:
+        """The next events, as many as are there: waits for the first as `get` does, and for no other. Nothing if
+        there is none within `timeout` seconds. At most `most`, and there may be more: call again.
+
+        Raises what `get` does.
+        """
+        count = integer(most, "most", 1 << 20, least=1)
+        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
+        self._check()
+        events: list[Any] = []
+        reader = object()
+        try:  # as in get()
+            with self._lock:
+                if self._reader is None:
+                    self._reader = reader
+            if self._read(reader, None if limit is None else time.monotonic() + limit, count):
+                events, following = self._slice(count)
+                self._next = following
+        finally:
+            try:
+                if self._reader is reader:
+                    self._reader = None
+            finally:
+                if self._closed:
+                    self._release()
+        return events
+
+    def _slice(self, most: int) -> tuple[list[Any], int]:
+        """The decoded events before the first error, at most `most`, and the number of what comes next."""
+        events: list[Any] = self._ready[self._next : self._next + most]
+        for number, event in enumerate(events):
+            if isinstance(event, XfrmError):
+                del events[number:]
+                break
+        return events, self._next + len(events)
+
+    def _read(self, reader: object, deadline: float | None, most: int) -> bool:
+        """Sees to it that there is a next one among the decoded events; False: none came in time."""
         if self._reader is not reader:
             raise BusyError("another reader, or what a signal interrupted, is waiting for an event")
-        # Has a signal handler raised since the last one was received, or taken out of `_messages`?
-        if self._unsure or self._heard != self._listener.heard:
-            self._lost, self._unsure, self._heard = True, False, self._listener.heard
         while not self._closed:
-            if self._messages:
-                return self._decode()
-            if self._since and self._since > self._listener.receive_buffer + _MOST:
-                return self._overrun()
-            try:
-                self._receive(deadline)
-            except ReplyTimeout:
-                return self._overrun() if self._lost else None
-            except ClosedError:
-                if not self._closed:
-                    raise
+            if self._next == len(self._ready):
+                if not self._decode(deadline, most):
+                    return False
+                continue
+            if time.monotonic() > self._due:
+                self._fill(0)
+            error = self._ready[self._next]
+            if isinstance(error, XfrmError):
+                self._next += 1
+                raise error
+            return True
         raise ClosedError("this subscription is closed")
 
     def poll(self) -> Event | Overrun | None:
         """The next event if there is one: ``get(timeout=0)``."""
         return self.get(0)
 
-    def _receive(self, deadline: float | None) -> None:
-        """Reads one datagram into `_messages`, or notes a loss.
-
-        The kernel tells of a loss at once, ahead of the events that were waiting when it happened, and drops all
-        further ones, without a word, until the queue has been empty. So the Overrun waits until then: when there
-        is nothing more to read, or when more was read than fits into the queue.
-        """
-        if self._lost:
-            left: float | None = 0
-        else:
-            left = None if deadline is None else deadline - time.monotonic()
+    def _fill(self, timeout: float | None) -> bool:
+        """Moves what waits in the kernel's queue into the listener's memory. Waits when that is empty, and returns
+        False if it stays so."""
         try:
-            block, namespace_id = self._listener.hear(timeout=left)
-        except RepliesLost:
-            self._lost, self._since = True, 0
-            self._heard += 1
-            return
-        if self._lost:
-            self._since += len(block)
-        try:
-            self._messages.extend([(message, namespace_id) for message in messages(block)])
-        finally:
-            _wipe(block)
-        self._heard += 1
+            self._listener.fill(timeout=timeout)
+        except ReplyTimeout:
+            return False
+        except ClosedError:
+            if not self._closed:
+                raise
+        self._due = time.monotonic() + _PATIENCE
+        return True
 
-    def _decode(self) -> Event:
-        message, namespace_id = self._messages[0]
-        try:
-            event = self._codec.decode_event(message, namespace_id)
-        except XfrmError:
-            self._drop()
-            raise
-        self._unsure = True
-        self._drop()
-        return event
+    def _decode(self, deadline: float | None, most: int) -> bool:
+        """Decodes the next events; False: there are none, and came none in time.
 
-    def _drop(self) -> None:
-        _wipe(self._messages.popleft()[0])
-
-    def _overrun(self) -> Overrun:
-        self._unsure = True
-        self._lost, self._since = False, 0
-        return Overrun()
+        What a signal handler raises in here leaves all as it was, or as it is to be: nothing is released that is not
+        among the decoded events, and releasing it twice does no harm."""
+        listener = self._listener
+        listener.release(self._end)
+        if not self._fill(None if deadline is None else deadline - time.monotonic()):
+            return False
+        records, end = listener.peek(most)
+        ready = self._codec.decode_events(records)
+        self._ready, self._next, self._end = ready, 0, end
+        listener.release(end)
+        return True
 
     def __iter__(self) -> Subscription:
         return self
@@ -213,8 +235,7 @@ class Subscription:
         with self._lock:
             self._released = True
             self._listener.close()
-            while self._messages:
-                self._drop()
+            self._ready, self._next = [], 0
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -232,7 +253,3 @@ class Subscription:
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Subscription can't be pickled")
-
-
-def _wipe(block: bytearray) -> None:
-    block[:] = bytes(len(block))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from xfrm_ext import wire
 from xfrm_ext.constants import AttributeType
@@ -95,23 +95,29 @@ class Transport(Protocol):
 
     def read_proc_net(self, name: str) -> bytes: ...
 
-    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> Listener: ...
+    def open_listener(
+        self, groups: int, *, all_namespaces: bool, buffer: int, backlog: int
+    ) -> Listener: ...
 
     def close(self) -> None: ...
 
 
 class Listener(Protocol):
-    """What hears a kernel's events."""
+    """What hears a kernel's events, and the memory that they wait in.
 
-    @property
-    def heard(self) -> int: ...
+    What it holds stays there until it is released: nothing is lost when a signal handler raises between two calls.
+    """
 
     @property
     def receive_buffer(self) -> int: ...
 
     def fileno(self) -> int: ...
 
-    def hear(self, *, timeout: float | None = None) -> tuple[bytearray, int | None]: ...
+    def fill(self, *, timeout: float | None = None) -> None: ...
+
+    def peek(self, most: int) -> tuple[Any, int]: ...
+
+    def release(self, end: int) -> None: ...
 
     def wake(self) -> None: ...
 
