@@ -4,7 +4,7 @@ the envelope that a subscription hands out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -490,26 +490,27 @@ class Event:
     """Of the network namespace, as the listener's knows it (nsid); None: its own."""
 
 
-def _setter(name: str) -> Callable[[Event, Any], None]:
-    """Writes a slot of a frozen Event, while it is being built: for a third of what its __init__ costs."""
-    write: Callable[[Event, Any], None] = Event.__dict__[name].__set__
-    return write
+class _Draft:
+    """An Event that can be written: it becomes one by a change of its class, for a fifth of what Event.__init__
+    costs. Its slots are Event's."""
+
+    __slots__ = ("body", "message", "namespace_id", "port", "sequence")
 
 
-_set_message, _set_body, _set_sequence = _setter("message"), _setter("body"), _setter("sequence")
-_set_port, _set_namespace_id = _setter("port"), _setter("namespace_id")
 _MESSAGES = {int(message): message for message in Message}
 
 
 def _event(kind: int, body: Any, sequence: int, port: int, namespace: int) -> Event:
-    """The event of a listener's record."""
-    event = Event.__new__(Event)
-    _set_message(event, _MESSAGES[kind] if kind in _MESSAGES else Message(kind))
-    _set_body(event, body)
-    _set_sequence(event, sequence)
-    _set_port(event, port)
-    _set_namespace_id(event, None if namespace < 0 else namespace)
-    return event
+    """The event that a message of the kernel's tells; `namespace` -1: of the listener's own."""
+    event: Any = _Draft()
+    event.message = _MESSAGES[kind] if kind in _MESSAGES else Message(kind)
+    event.body = body
+    event.sequence = sequence
+    event.port = port
+    event.namespace_id = None if namespace < 0 else namespace
+    event.__class__ = Event
+    made: Event = event
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,17 @@ _GROUPS = choices(Group)
 _BATCH = 64  # events that are decoded at a time
 _PATIENCE = 0.001  # seconds that the kernel's queue is left alone while decoded events are handed out
 
+_forks = 0  # that this process came from: cheaper to look at than its id
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
 
 def group_mask(groups: tuple[Group | int | str, ...]) -> int:
     """The bit mask of multicast groups; all for none."""
@@ -64,9 +75,9 @@ class Subscription:
         self._next = 0  # which of them comes next
         self._end = 0  # where, in the listener's memory, ends what was decoded
         self._due = 0.0  # when the kernel's queue is to be looked at again
-        self._pid = os.getpid()
+        self._pid, self._forks = os.getpid(), _forks
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread anywhere
-        self._reader: object | None = None
+        self._reader: dict[None, object] = {}  # who reads: one, or none. What a dict does can't be interrupted
         self._closed = False  # somebody wants it closed
         self._released = False  # and it is
 
@@ -95,27 +106,34 @@ class Subscription:
         Raises ClosedError when the subscription is or gets closed; ProtocolError for a message that makes no
         sense (call again for the next one); BusyError.
         """
-        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        self._check()
+        limit = timeout
+        if timeout is not None and (timeout.__class__ is not int or timeout):  # 0 needs no check
+            limit = seconds(timeout, "timeout", zero=True)
+        if self._closed or self._forks != _forks:
+            self._check()
         event: Any = None
-        reader = object()
+        reader, owned = object(), None
         # Signal handlers may raise anywhere, but must not leave a reader behind that is none, nor have an event
         # forgotten. So no loop in this `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally`
         # there), a second `try` as the first thing in the `finally` (before all else, CPython 3.10 runs handlers),
         # and not a single call, after which they run too, behind the line that counts the event as handed out.
         try:
-            with self._lock:
-                if self._reader is None:
-                    self._reader = reader
-            if self._read(reader, None if limit is None else time.monotonic() + limit, _BATCH):
+            owned = self._reader.setdefault(None, reader) is reader
+            # The first half is what _read() finds most times, without a call.
+            if (
+                owned
+                and self._next < len(self._ready)
+                and self._ready[self._next].__class__ is Event
+                and time.monotonic() < self._due
+            ) or self._read(owned, limit, _BATCH):
                 event = self._ready[self._next]
                 self._next += 1
         finally:
             try:
-                if self._reader is reader:
-                    self._reader = None
+                if owned is not False and None in self._reader and self._reader[None] is reader:
+                    del self._reader[None]
             finally:
-                if self._closed:
+                if self._closed and not self._reader:
                     self._release()
         return event  # type: ignore[no-any-return]
 
@@ -126,23 +144,24 @@ class Subscription:
         Raises what `get` does.
         """
         count = integer(most, "most", 1 << 20, least=1)
-        limit = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        self._check()
+        limit = timeout
+        if timeout is not None and (timeout.__class__ is not int or timeout):  # 0 needs no check
+            limit = seconds(timeout, "timeout", zero=True)
+        if self._closed or self._forks != _forks:
+            self._check()
         events: list[Any] = []
-        reader = object()
+        reader, owned = object(), None
         try:  # as in get()
-            with self._lock:
-                if self._reader is None:
-                    self._reader = reader
-            if self._read(reader, None if limit is None else time.monotonic() + limit, count):
+            owned = self._reader.setdefault(None, reader) is reader
+            if self._read(owned, limit, count):
                 events, following = self._slice(count)
                 self._next = following
         finally:
             try:
-                if self._reader is reader:
-                    self._reader = None
+                if owned is not False and None in self._reader and self._reader[None] is reader:
+                    del self._reader[None]
             finally:
-                if self._closed:
+                if self._closed and not self._reader:
                     self._release()
         return events
 
@@ -150,26 +169,26 @@ class Subscription:
         """The decoded events before the first error, at most `most`, and the number of what comes next."""
         events: list[Any] = self._ready[self._next : self._next + most]
         for number, event in enumerate(events):
-            if isinstance(event, XfrmError):
+            if event.__class__ is not Event and isinstance(event, XfrmError):
                 del events[number:]
                 break
         return events, self._next + len(events)
 
-    def _read(self, reader: object, deadline: float | None, most: int) -> bool:
+    def _read(self, owned: bool, timeout: float | None, most: int) -> bool:
         """Sees to it that there is a next one among the decoded events; False: none came in time."""
-        if self._reader is not reader:
+        if not owned:
             raise BusyError("another reader, or what a signal interrupted, is waiting for an event")
         while not self._closed:
             if self._next == len(self._ready):
-                if not self._decode(deadline, most):
+                if not self._decode(timeout, most):
                     return False
                 continue
             if time.monotonic() > self._due:
                 self._fill(0)
-            error = self._ready[self._next]
-            if isinstance(error, XfrmError):
+            event = self._ready[self._next]
+            if event.__class__ is not Event and isinstance(event, XfrmError):
                 self._next += 1
-                raise error
+                raise event
             return True
         raise ClosedError("this subscription is closed")
 
@@ -190,14 +209,15 @@ class Subscription:
         self._due = time.monotonic() + _PATIENCE
         return True
 
-    def _decode(self, deadline: float | None, most: int) -> bool:
+    def _decode(self, timeout: float | None, most: int) -> bool:
         """Decodes the next events; False: there are none, and came none in time.
 
-        What a signal handler raises in here leaves all as it was, or as it is to be: nothing is released that is not
-        among the decoded events, and releasing it twice does no harm."""
+        What a signal handler raises in here leaves all as it was, or as it is to be: nothing is released that is
+        not among the decoded events, and releasing it twice does no harm."""
+        self._check()  # for a fork that Python knows nothing of
         listener = self._listener
         listener.release(self._end)
-        if not self._fill(None if deadline is None else deadline - time.monotonic()):
+        if not self._fill(timeout):
             return False
         records, end = listener.peek(most)
         ready = self._codec.decode_events(records)
@@ -225,7 +245,7 @@ class Subscription:
             self._listener.close()  # the child's copies of the descriptors; no reader came with them
             return
         with self._lock:
-            if self._reader is not None and not self._released:
+            if self._reader and not self._released:
                 self._listener.wake()  # the reader closes when it leaves
                 return
         self._release()
@@ -238,7 +258,7 @@ class Subscription:
             self._ready, self._next = [], 0
 
     def _check(self) -> None:
-        if self._pid != os.getpid():
+        if self._forks != _forks or self._pid != os.getpid():
             raise ClosedError("this subscription belongs to the parent process: make a new one after a fork")
         if self._closed:
             raise ClosedError("this subscription is closed")
