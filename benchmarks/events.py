@@ -10,10 +10,10 @@ One session adds policies, as fast as it can, in a network namespace of its own;
 - get_many, another process; for event in subscription, another process;
 - get_many, a thread of the loading process.
 
-The contenders take turns. A run is complete when every policy's event came, in order, and no Overrun. Printed is how
-many were, the reader's processor time for an event, in microseconds (of a thread: not told apart), and the wall time of
-the load over that of the load alone in the same round (medians). Only what one run of this program prints can be
-compared.
+The contenders take turns. A run is complete when every policy's event came, in order, and no Overrun. Printed is
+how many were, the reader's processor time for an event, in microseconds (of a thread: not told apart), and the wall
+time of the load over that of the load alone in the same round (medians). Figures of different runs of this program
+can't be compared.
 """
 
 from __future__ import annotations
