@@ -74,6 +74,7 @@ class Subscription:
         self._ready: list[Event | Overrun | XfrmError] = []  # decoded
         self._next = 0  # which of them comes next
         self._end = 0  # where, in the listener's memory, ends what was decoded
+        self._decoding = False  # it was begun, and not ended unless a signal handler raised
         self._due = 0.0  # when the kernel's queue is to be looked at again
         self._pid, self._forks = os.getpid(), _forks
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread anywhere
@@ -219,9 +220,11 @@ class Subscription:
         listener.release(self._end)
         if not self._fill(timeout):
             return False
+        # One at a time after an interruption: signals may come faster than many are decoded.
+        most, self._decoding = 1 if self._decoding else most, True
         records, end = listener.peek(most)
         ready = self._codec.decode_events(records)
-        self._ready, self._next, self._end = ready, 0, end
+        self._ready, self._next, self._end, self._decoding = ready, 0, end, False
         listener.release(end)
         return True
 
