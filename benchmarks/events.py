@@ -41,7 +41,7 @@ PATIENCE = 0.2  # seconds without an event, after the load, that end a run
 
 @dataclass
 class Read:
-    """What a reader has seen."""
+    """What a reader has seen. (With an Overrun, what is missing may be missing before it.)"""
 
     events: int = 0
     overruns: int = 0
@@ -110,8 +110,7 @@ def reader(options: argparse.Namespace) -> None:
         read = read_all(
             subscription, options.reader, options.count, lambda: bool(select.select([sys.stdin], [], [], 0)[0])
         )
-    events = read.events if read.in_order else -1
-    print(events, read.overruns, read.processor_seconds, flush=True)
+    print(read.events, read.overruns, int(read.in_order), read.processor_seconds, flush=True)
 
 
 def in_process(command: list[str]) -> Callable[[Callable[[], float]], tuple[Read, float]]:
@@ -122,8 +121,8 @@ def in_process(command: list[str]) -> Callable[[Callable[[], float]], tuple[Read
             assert process.stdout.readline() == "ready\n"
             seconds = load()
             process.stdin.close()
-            events, overruns, processor_seconds = process.stdout.read().split()
-        return Read(int(events), int(overruns), True, float(processor_seconds)), seconds
+            events, overruns, in_order, processor_seconds = process.stdout.read().split()
+        return Read(int(events), int(overruns), in_order == "1", float(processor_seconds)), seconds
 
     return run
 

@@ -4,7 +4,7 @@
  *     listen_floor BUFFER-BYTES
  *
  * runs in the network namespace it is started in, prints "ready", reads until its stdin is closed and nothing waits
- * any more, and prints events, losses and processor seconds. */
+ * any more, and prints events, losses, 1 (in order) and processor seconds. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/netlink.h>
@@ -64,6 +64,6 @@ int main(int argc, char **argv)
 		else if (polled[1].revents)
 			polled[1].fd = -1;
 	}
-	printf("%ld %ld %.6f\n", events, losses, processor_seconds() - before);
+	printf("%ld %ld 1 %.6f\n", events, losses, processor_seconds() - before);
 	return 0;
 }

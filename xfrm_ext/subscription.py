@@ -25,6 +25,8 @@ _GROUPS = choices(Group)
 _BATCH = 64  # events that are decoded at a time
 _PATIENCE = 0.001  # seconds that the kernel's queue is left alone while decoded events are handed out
 
+_NUMBERS, _DAY = (int, float), 86400  # timeouts that need no closer look
+
 _forks = 0  # that this process came from: cheaper to look at than its id
 
 
@@ -108,7 +110,7 @@ class Subscription:
         sense (call again for the next one); BusyError.
         """
         limit = timeout
-        if timeout is not None and (timeout.__class__ is not int or timeout):  # 0 needs no check
+        if timeout is not None and not (timeout.__class__ in _NUMBERS and 0 <= timeout <= _DAY):
             limit = seconds(timeout, "timeout", zero=True)
         if self._closed or self._forks != _forks:
             self._check()
@@ -146,7 +148,7 @@ class Subscription:
         """
         count = integer(most, "most", 1 << 20, least=1)
         limit = timeout
-        if timeout is not None and (timeout.__class__ is not int or timeout):  # 0 needs no check
+        if timeout is not None and not (timeout.__class__ in _NUMBERS and 0 <= timeout <= _DAY):
             limit = seconds(timeout, "timeout", zero=True)
         if self._closed or self._forks != _forks:
             self._check()
