@@ -23,6 +23,7 @@ CSRC = Path(__file__).resolve().parent / "csrc"
 HEADERS = [
     "memory.h",
     "rtnl.h",
+    "listen.h",
     "netns.h",
     "text.h",
     "selector.h",

@@ -2,9 +2,11 @@
 #ifndef XFRM_EXT_EVENT_H
 #define XFRM_EXT_EVENT_H
 
-/* The fixed parts of the messages by which the kernel tells what happened: plain fields in host order <-> the
- * kernel's structures. The functions write or read all of the structure, whose size body_size tells. */
+/* The messages by which the kernel tells what happened. Of their fixed parts: plain fields in host order <-> the
+ * kernel's structures; those functions write or read all of the structure, whose size body_size tells. Of many at
+ * once: what a listener has heard, as the policies and states that it tells of. */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "uapi.h"
@@ -64,6 +66,32 @@ struct mapping {
 };
 void mapping_pack(uint8_t *out, const struct mapping *mapping);
 void mapping_unpack(struct mapping *mapping, const uint8_t *data);
+
+/* What an event is told as. */
+enum event_form {
+	EVENT_OTHER,          /* the message as it came */
+	EVENT_POLICY,         /* NEWPOLICY, UPDPOLICY, DELPOLICY: the canonical NEWPOLICY message (policy.h) */
+	EVENT_STATE,          /* NEWSA, UPDSA, DELSA: the NEWSA message */
+	EVENT_STATE_EXPIRED,  /* the same, and `hard` */
+	EVENT_POLICY_EXPIRED,
+	EVENT_OVERRUN,        /* LISTEN_OVERRUN (listen.h) */
+	EVENT_BROKEN,         /* LISTEN_BROKEN */
+};
+
+struct event_view {
+	uint32_t sequence, port; /* of its header */
+	int32_t nsid;
+	uint32_t start, end;     /* where it stands: of EVENT_OTHER in `data`, of the others in `out` */
+	uint16_t type;           /* of the message */
+	uint8_t form;            /* enum event_form */
+	uint8_t hard;
+};
+
+/* Reads records of listen.h, back to back, into events[0 .. most). Messages with lengths that do not fit, and what has
+ * no room in `out`, are EVENT_OTHER; four times `length` and 1024 is room enough. Keys may be in `out`. Returns how
+ * many, -EBADMSG for records that are none, or -EMSGSIZE for more than `most`. */
+int event_block_read(struct event_view *events, uint32_t most, uint8_t *out, size_t capacity, const uint8_t *data,
+		     size_t length);
 /* cdef: end */
 
 #endif

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -119,12 +118,12 @@ static int64_t clock_ns(void)
 	return (int64_t)now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec;
 }
 
-static int is_past(int64_t deadline)
+int rtnl_is_past(int64_t deadline)
 {
 	return deadline >= 0 && clock_ns() >= deadline;
 }
 
-static int wait_readable(const struct rtnl_handle *handle, int64_t deadline)
+int rtnl_wait_readable(const struct rtnl_handle *handle, int64_t deadline)
 {
 	/* poll passes over a descriptor of -1 */
 	struct pollfd polled[2] = {{.fd = handle->fd, .events = POLLIN}, {.fd = handle->wake_fd, .events = POLLIN}};
@@ -147,27 +146,9 @@ static int wait_readable(const struct rtnl_handle *handle, int64_t deadline)
 	return ready ? 0 : -ETIMEDOUT;
 }
 
-/* The namespace id that came with a datagram, -1 if none did. */
-static int32_t find_nsid(struct msghdr *message)
+/* Receives one datagram that the kernel sent. What other processes send to our port is not looked at. */
+static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int64_t deadline)
 {
-	struct cmsghdr *header = CMSG_FIRSTHDR(message);
-	int32_t nsid = -1;
-
-	for (; header; header = CMSG_NXTHDR(message, header))
-		if (header->cmsg_level == SOL_NETLINK && header->cmsg_type == NETLINK_LISTEN_ALL_NSID &&
-		    header->cmsg_len == CMSG_LEN(sizeof(nsid)))
-			memcpy(&nsid, CMSG_DATA(header), sizeof(nsid));
-	return nsid;
-}
-
-/* Receives one datagram that the kernel sent. What other processes send to our port is not looked at. With `nsid`
- * also the id of the namespace that it comes from. */
-static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int32_t *nsid, int64_t deadline)
-{
-	union {
-		struct cmsghdr align;
-		uint8_t data[CMSG_SPACE(sizeof(int32_t))];
-	} control;
 	struct sockaddr_nl sender;
 	struct iovec part = {data, capacity};
 	struct msghdr message;
@@ -180,12 +161,10 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int3
 		message.msg_namelen = sizeof(sender);
 		message.msg_iov = &part;
 		message.msg_iovlen = 1;
-		message.msg_control = nsid ? &control : NULL;
-		message.msg_controllen = nsid ? sizeof(control) : 0;
 		memset(&sender, 0, sizeof(sender));
 		size = recvmsg(handle->fd, &message, MSG_DONTWAIT);
 		if (size < 0 && errno == EAGAIN) {
-			err = wait_readable(handle, deadline);
+			err = rtnl_wait_readable(handle, deadline);
 			if (err)
 				return err;
 			continue;
@@ -197,12 +176,10 @@ static int receive(struct rtnl_handle *handle, void *data, size_t capacity, int3
 			return err;
 		}
 		if (message.msg_namelen != sizeof(sender) || sender.nl_pid != 0) {
-			if (is_past(deadline)) /* others can't keep us from it by writing to us */
+			if (rtnl_is_past(deadline)) /* others can't keep us from it by writing to us */
 				return -ETIMEDOUT;
 			continue;
 		}
-		if (nsid)
-			*nsid = find_nsid(&message);
 		return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)size;
 	}
 }
@@ -373,7 +350,7 @@ int rtnl_talk(struct rtnl_handle *handle, struct nlmsghdr *request, void *answer
 			return err;
 	}
 	do {
-		err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, NULL, deadline);
+		err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, deadline);
 		if (err < 0)
 			return err;
 		over = find_reply(handle, (size_t)err, header.nlmsg_seq, answer, capacity, outcome, &result);
@@ -483,7 +460,7 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
 	}
 	for (;;) {
 		while (batch->acked < batch->sent) {
-			err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, NULL, deadline);
+			err = receive(handle, handle->receive, RTNL_RECEIVE_SIZE, deadline);
 			if (err < 0)
 				return err;
 			size = (size_t)err;
@@ -495,9 +472,9 @@ int rtnl_talk_batch(struct rtnl_handle *handle, struct rtnl_batch *batch, int64_
 		if (batch->sent == batch->count || (batch->stop_on_error && batch->failed))
 			return 0;
 		/* The kernel works while it is sent to, so nobody ever waits and sees the time pass. */
-		if (batch->sent && is_past(deadline))
+		if (batch->sent && rtnl_is_past(deadline))
 			return -ETIMEDOUT;
-		if (batch->sent && is_past(slice))
+		if (batch->sent && rtnl_is_past(slice))
 			return -EINTR;
 		err = send_next(handle, batch);
 		if (err)
@@ -583,7 +560,7 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
 	dump->length = 0;
 	while (!dump->done && !dump->failed && dump->capacity - dump->length >= RTNL_DUMP_DATAGRAM) {
 		/* Each datagram that is read makes the kernel put the next one there: only the first is waited for. */
-		result = receive(handle, dump->data + dump->length, dump->capacity - dump->length, NULL,
+		result = receive(handle, dump->data + dump->length, dump->capacity - dump->length,
 				 dump->length ? 0 : deadline);
 		if (result > 0)
 			result = take_part(handle, dump, (size_t)result);
@@ -602,30 +579,7 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
 	return result < 0 ? result : 1;
 }
 
-int rtnl_subscribe(struct rtnl_handle *handle, int all_nsid)
+int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int64_t deadline)
 {
-	int on = 1;
-
-	if (all_nsid && setsockopt(handle->fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof(on)) < 0)
-		return -errno;
-	if (handle->wake_fd < 0)
-		handle->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return handle->wake_fd < 0 ? -errno : 0;
-}
-
-void rtnl_wake(const struct rtnl_handle *handle)
-{
-	uint64_t one = 1;
-	ssize_t written = write(handle->wake_fd, &one, sizeof(one)); /* full: it is readable as it is */
-
-	(void)written;
-}
-
-int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int32_t *nsid, int64_t deadline)
-{
-	int result = receive(handle, data, capacity, nsid, deadline);
-
-	if (result >= 0 || result == -ENOBUFS || result == -EMSGSIZE)
-		handle->heard++;
-	return result;
+	return receive(handle, data, capacity, deadline);
 }

@@ -28,8 +28,7 @@ struct rtnl_handle {
 	uint32_t send_buffer;    /* SO_SNDBUF as read back: the longest send is 32 bytes less */
 	uint32_t receive_buffer; /* SO_RCVBUF as read back */
 	int overrun;             /* -ENOBUFS was returned: the next request first empties the receive queue */
-	uint32_t heard;          /* how many datagrams and losses rtnl_listen has returned */
-	int wake_fd;             /* what rtnl_wake writes to; -1: nothing */
+	int wake_fd;             /* what rtnl_wake (listen.h) writes to; -1: nothing */
 	uint8_t *receive;        /* RTNL_RECEIVE_SIZE bytes, owned by the handle, wiped after use */
 };
 
@@ -119,24 +118,21 @@ int rtnl_dump_next(struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t d
  * end, -EBADMSG when a length does not fit. */
 int rtnl_message_next(const uint8_t *data, size_t length, size_t *position);
 
-/* Prepares a handle for rtnl_wake, and with `all_nsid` for the events of all namespaces that have an id in its
- * own one (needs CAP_NET_BROADCAST). Returns 0 or -errno. */
-int rtnl_subscribe(struct rtnl_handle *handle, int all_nsid);
-
-/* Ends the wait that another thread is in with this handle, and all later ones, with -ECANCELED. The handle must
- * stay open meanwhile; what has been received already can still be read. Without rtnl_subscribe: nothing. */
-void rtnl_wake(const struct rtnl_handle *handle);
-
 /* Receives the next datagram of multicast messages, from the kernel only. Returns its length; -ENOBUFS when
- * the socket overflowed and messages were lost; -EMSGSIZE when one did not fit and was cut. `nsid` becomes the
- * id of the namespace that it comes from, -1 when the kernel does not tell: then it is the socket's own.
+ * the socket overflowed and messages were lost; -EMSGSIZE when one did not fit and was cut. listen.h is for those
+ * who must not miss any.
  *
  * After -ENOBUFS the queue holds what came before the loss. The kernel adds nothing, and reports no second loss,
  * until it has been empty once. */
-int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int32_t *nsid, int64_t deadline);
+int rtnl_listen(struct rtnl_handle *handle, uint8_t *data, size_t capacity, int64_t deadline);
 /* cdef: end */
 
 /* A handle that holds nothing. */
 void rtnl_clear(struct rtnl_handle *handle);
+
+/* Waits until there is something to receive: 0, -ETIMEDOUT, -EINTR, or -ECANCELED after rtnl_wake. */
+int rtnl_wait_readable(const struct rtnl_handle *handle, int64_t deadline);
+
+int rtnl_is_past(int64_t deadline);
 
 #endif

@@ -37,6 +37,7 @@ from xfrm_ext import (
 from xfrm_ext.codec import native, pure
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.value import is_selected
+from xfrm_ext.wire.layouts import RECORD
 
 CODECS = (native.codec, pure.codec)
 ALONE = (Message.NEWSA, Message.UPDSA, Message.NEWPOLICY, Message.UPDPOLICY)
@@ -205,6 +206,12 @@ def test_events_can_always_be_read(request: Request, data: st.DataObject) -> Non
     same(one.body, other.body)
     if isinstance(one.body, Secret):
         assert one.body.reveal() == received
+    received = struct.pack("=I", len(received)) + received[4:]
+    records = (RECORD.pack(len(received), 3) + received + bytes(-len(received) % 4)) * 2
+    for codec in CODECS:
+        single = codec.decode_event(received, 3)
+        for event in codec.decode_events(records):
+            same(event, single)
 
 
 @given(states())

@@ -930,10 +930,7 @@ USES: dict[str, Callable[[Handle], object]] = {
     "talk_batch": lambda handle: handle.talk_batch(bytearray(policy(1)), 1, outcome=BatchOutcome()),
     "dump": lambda handle: list(handle.dump(DUMP, "dump")),
     "listen": lambda handle: handle.listen(timeout=1),
-    "hear": lambda handle: handle.hear(timeout=1),
-    "heard": lambda handle: handle.heard,
-    "wake": lambda handle: handle.wake(),
-    "open_listener": lambda handle: handle.open_listener(1, all_namespaces=False, buffer=0),
+    "open_listener": lambda handle: handle.open_listener(1, all_namespaces=False, buffer=0, backlog=0),
 }
 
 

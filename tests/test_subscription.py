@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ from xfrm_ext import (
     Subscription,
     Template,
     ValidationError,
-    rtnl,
+    subscription,
 )
 from xfrm_ext.algorithm import AeadAlgorithm
 from xfrm_ext.attribute import Attribute
@@ -322,16 +323,132 @@ def test_the_overrun_comes_in_a_storm_too(session: Session) -> None:
             pytest.fail("no Overrun among 1,800 events")
 
 
-def test_a_message_that_does_not_fit_is_a_loss(
-    session: Session, events: Subscription, monkeypatch: pytest.MonkeyPatch
+SMALL = 1 << 17
+"""Bytes of a queue in the kernel that holds a few hundred policies."""
+
+
+def held(session: Session) -> int:
+    """How many events such a queue holds."""
+    with session.subscribe("policy", buffer=SMALL) as events:
+        session.spd.load(map(numbered, range(1000)))
+        count = len(drain(events)) - 1
+    session.spd.flush()
+    assert 64 < count < 1000
+    return count
+
+
+def test_reading_one_empties_the_kernels_queue(session: Session) -> None:
+    """Ten times what fits into it, and only every hundredth is read meanwhile: the others wait in memory."""
+    step = held(session) // 2
+    with session.subscribe("policy", buffer=SMALL) as events:
+        for start in range(0, 20 * step, step):
+            session.spd.load(map(numbered, range(start, start + step)))
+            assert number_of(events.get(timeout=0)) == start // step
+        assert [number_of(event) for event in drain(events)] == list(range(20, 20 * step))
+
+
+def test_the_kernels_queue_is_not_forgotten_while_decoded_events_are_handed_out(
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session.spd.add(numbered(1))
-    session.spd.add(numbered(2))
-    monkeypatch.setattr(rtnl, "_DATAGRAM", 100)
-    assert events.get(timeout=0) == Overrun()
-    monkeypatch.undo()
-    session.spd.add(numbered(3))
-    assert [number_of(event) for event in drain(events)] == [3]
+    """However slow their reader is: the queue is emptied when some time has passed, too."""
+    monkeypatch.setattr(subscription, "_BATCH", 1000)
+    monkeypatch.setattr(subscription, "_PATIENCE", 0.0)
+    step = held(session) // 2
+    with session.subscribe("policy", buffer=SMALL) as events:
+        session.spd.load(map(numbered, range(step)))
+        for turn in range(1, 10):
+            assert number_of(events.get(timeout=0)) == turn - 1
+            session.spd.load(map(numbered, range(turn * step, turn * step + step)))
+        assert [number_of(event) for event in drain(events)] == list(range(9, 10 * step))
+
+
+def test_the_backlog_is_limited(session: Session) -> None:
+    """Beyond it events wait in the kernel, and then are lost, and that is told."""
+    step = held(session) // 2
+    with session.subscribe("policy", buffer=SMALL, backlog=step * 100) as events:
+        for start in range(0, 20 * step, step):
+            session.spd.load(map(numbered, range(start, start + step)))
+            assert number_of(events.get(timeout=0)) == start // step
+        found = drain(events)
+        assert found.count(Overrun()) == 1
+        assert found[-1] == Overrun(), "the socket was seen empty after all that was in it"
+        assert [number_of(event) for event in found[:-1]] == list(range(20, 19 + len(found)))
+        session.spd.add(numbered(60000))
+        assert number_of(events.get(timeout=10)) == 60000
+        with session.subscribe("policy", backlog=0) as smallest:
+            session.spd.load(map(numbered, range(50000, 50300)))
+            assert [number_of(event) for event in drain(smallest)] == list(range(50000, 50300))
+
+
+def test_several_losses_each_in_its_place(session: Session) -> None:
+    """Told one behind the other, with what came in between, though all was in memory before the first was read."""
+    with session.subscribe("policy", buffer=SMALL) as events:
+        session.spd.add(numbered(60000))
+        assert number_of(events.get(timeout=10)) == 60000
+        for start in range(0, 3000, 1000):
+            session.spd.load(map(numbered, range(start, start + 1000)))
+            events._fill(0)
+        found = drain(events)
+    places = [place for place, event in enumerate(found) if event == Overrun()]
+    assert len(places) == 3
+    assert places[-1] == len(found) - 1
+    first = [number_of(found[place]) for place in (0, places[0] + 1, places[1] + 1)]
+    assert first == [0, 1000, 2000]
+
+
+# --- many at a time -------------------------------------------------------------------------------------
+
+
+def test_get_many(session: Session, events: Subscription) -> None:
+    assert events.get_many(timeout=0) == []
+    assert events.get_many(10, 0.01) == []
+    session.spd.load(map(numbered, range(300)))
+    found = events.get_many()
+    assert number_of(found[-1]) == len(found) - 1 == 299, "all that is there"
+    session.spd.load(map(numbered, range(300, 2000)))
+    assert number_of(events.get(timeout=0)) == 300
+    found = []
+    while many := events.get_many(50, timeout=0):
+        assert len(many) <= 50
+        found += many
+    assert [number_of(event) for event in found] == list(range(301, 2000))
+
+
+def test_get_many_returns_all_that_single_gets_do(session: Session) -> None:
+    with session.subscribe("policy", buffer=0) as events, session.subscribe("policy", buffer=0) as also:
+        session.spd.load(map(numbered, range(200)))
+        found = []
+        while many := events.get_many(7, timeout=0):
+            found += many
+        assert found == drain(also)
+        assert found[-1] == Overrun()
+
+
+def test_get_many_waits_for_the_first(session: Session, events: Subscription) -> None:
+    with on_alarm(lambda: session.spd.add(numbered(1))):
+        assert [number_of(event) for event in events.get_many()] == [1]
+    with on_alarm(events.close), pytest.raises(ClosedError):
+        events.get_many()
+
+
+def test_get_many_ends_before_what_makes_no_sense() -> None:
+    kernel = FakeTransport(lambda message: None)
+    with Session(transport=kernel) as session, session.subscribe() as events:
+        kernel.announce(numbered(1)._wire)
+        kernel.announce(numbered(2)._wire + bytes(16))
+        kernel.announce(numbered(3)._wire)
+        assert [number_of(event) for event in events.get_many(timeout=0)] == [1]
+        with pytest.raises(ProtocolError, match="lengths that do not fit"):
+            events.get_many(timeout=0)
+        assert number_of(events.get_many(timeout=0)[0]) == 3
+        assert events.get_many(timeout=0) in ([Overrun()], [])
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "many", None, True, 1 << 21])
+def test_bad_numbers_of_events(most: object) -> None:
+    session = Session(transport=FakeTransport(lambda message: None))
+    with session.subscribe() as events, pytest.raises(ValidationError, match="most: "):
+        events.get_many(most, timeout=0)  # type: ignore[arg-type]
 
 
 def test_the_buffer_is_as_large_as_asked(session: Session) -> None:
@@ -460,15 +577,23 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def test_no_event_is_lost_to_a_signal_handler_without_an_overrun(session: Session, events: Subscription) -> None:
-    """Handlers that raise at whatever point of the reading."""
-    stops, found, count = 0, [], 3000
+READS: dict[str, Callable[[Subscription], list[Event | Overrun]]] = {
+    "get": lambda events: [event for event in [events.get(timeout=0)] if event is not None],
+    "get_many": lambda events: events.get_many(5, timeout=0),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_no_event_is_lost_to_a_signal_handler(session: Session, events: Subscription, read: str) -> None:
+    """Handlers that raise at whatever point of the reading: nothing is lost, and nothing comes twice."""
+    stops, found, count = 0, [], 6000
+    code = getattr(Subscription, read).__code__
 
     def handler(number: int, frame: FrameType | None) -> None:
         nonlocal stops
         signal.setitimer(signal.ITIMER_REAL, 0.0002)
         while frame is not None:
-            if frame.f_code is Subscription.get.__code__:
+            if frame.f_code is code:
                 stops += 1
                 raise Stop
             frame = frame.f_back
@@ -478,18 +603,16 @@ def test_no_event_is_lost_to_a_signal_handler_without_an_overrun(session: Sessio
     # a handler raises there is lost in them.
     with on_alarm(lambda: None), no_collection():
         signal.signal(signal.SIGALRM, handler)
-        event: Event | Overrun | None = Overrun()
-        while event is not None:
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
+        some: list[Event | Overrun] = [Overrun()]
+        while some:
             try:
-                event = events.get(timeout=0)
+                some = READS[read](events)
             except Stop:
                 continue
-            if event is not None:
-                found.append(event)
+            found += some
     assert stops
-    seen = [number_of(event) for event in found if event != Overrun()]
-    assert seen == sorted(set(seen)), "none twice"
-    assert len(seen) == count or Overrun() in found
+    assert [number_of(event) for event in found] == list(range(count))
 
 
 def test_a_signal_handler_can_close(events: Subscription) -> None:
@@ -511,7 +634,7 @@ def test_a_signal_handler_can_not_read_what_its_thread_reads(session: Session, e
 
 def waiting_in(thread: threading.Thread, events: Subscription) -> None:
     """Returns when the thread reads the subscription."""
-    while events._reader is None:
+    while not events._reader:
         assert thread.is_alive()
         time.sleep(0.001)
 
@@ -590,7 +713,13 @@ def test_close(session: Session) -> None:
         events.close()
         assert list(events) == []
     assert descriptors() == before
-    uses: list[Callable[[], object]] = [events.fileno, events.get, events.poll, lambda: events.receive_buffer]
+    uses: list[Callable[[], object]] = [
+        events.fileno,
+        events.get,
+        events.get_many,
+        events.poll,
+        lambda: events.receive_buffer,
+    ]
     for use in uses:
         with pytest.raises(ClosedError, match="this subscription is closed"):
             use()
@@ -632,7 +761,8 @@ session = Session(int(sys.argv[1]))
 events = session.subscribe()
 child = os.fork()
 if not child:
-    good = all(map(refuses, [events.get, events.poll, events.fileno, lambda: next(events), session.subscribe]))
+    uses = [events.get, events.get_many, events.poll, events.fileno, lambda: next(events), session.subscribe]
+    good = all(map(refuses, uses))
     events.close()
     session.close()
     os._exit(0 if good else 1)
@@ -668,6 +798,8 @@ def test_fork(namespace: int) -> None:
         ((Message.NEWSA,), {}, "group: Message.NEWSA is not one of"),
         ((["sa"],), {}, r"group: \['sa'\] is not one of"),
         ((), {"buffer": -1}, "buffer: -1 is not an integer from 0 to"),
+        ((), {"backlog": -1}, "backlog: -1 is not an integer from 0 to"),
+        ((), {"backlog": None}, "backlog: None is not an integer"),
         ((), {"buffer": "big"}, "buffer: 'big' is not an integer"),
         ((), {"all_namespaces": 1}, "all_namespaces: 1 is not True or False"),
     ],
@@ -711,27 +843,16 @@ def test_events_of_a_scripted_kernel() -> None:
         kernel.announce(numbered(5)._wire)
 
 
-def test_messages_are_wiped(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may hold keys."""
-    received: list[bytearray] = []
-    hear = rtnl.Handle.hear
-
-    def spy(handle: rtnl.Handle, *, timeout: float | None = None) -> tuple[bytearray, int | None]:
-        block, namespace_id = hear(handle, timeout=timeout)
-        received.append(block)
-        return block, namespace_id
-
-    monkeypatch.setattr(rtnl.Handle, "hear", spy)
-    with session.subscribe() as events:
-        session.spd.add(numbered(1))
-        session.spd.add(numbered(2))
-        assert number_of(events.get(timeout=10)) == 1
-        events._receive(None)
-        waiting = events._messages[0][0]
-        assert any(bytes(waiting))
-    assert len(received) == 2
-    assert not any(map(any, received))
-    assert not any(bytes(waiting)), "also what nobody asked for"
+def test_messages_are_wiped(session: Session, events: Subscription) -> None:
+    """They may hold keys. (tests/test_listen.py looks at the memory that they wait in.)"""
+    session.spd.load(map(numbered, range(100)))
+    assert number_of(events.get(timeout=10)) == 0
+    queue: Any = events._listener
+    records, end = queue.peek(1)
+    (first,) = native.codec.decode_events(records)
+    assert isinstance(first, Event)
+    assert number_of(first) == subscription._BATCH, "what was decoded is gone"
+    assert end
 
 
 def test_a_message_without_sense() -> None:

@@ -12,8 +12,10 @@ import pytest
 from test_vectors_wire import MESSAGES
 from vectors import FIXED
 
-from xfrm_ext import ProtocolError
+from xfrm_ext import Event, Overrun, ProtocolError, Secret
 from xfrm_ext.codec import native, pure
+from xfrm_ext.codec.generic import Codec
+from xfrm_ext.wire.layouts import BROKEN, OVERRUN, RECORD
 
 INTACT: dict[int, list[bytes]] = {}
 for _message in sorted(MESSAGES):
@@ -83,3 +85,42 @@ def test_damaged(kind: int) -> None:
         assert look(pure.decode, damaged) == seen[-1], damaged.hex()
     # Both must happen, or the test shows nothing.
     assert 40 < seen.count(None) < 380
+
+
+def record(message: bytes, namespace: int = -1) -> bytes:
+    """A message as a listener keeps it."""
+    return RECORD.pack(len(message), namespace) + message + bytes(-len(message) % 4)
+
+
+@pytest.mark.parametrize("kind", sorted(INTACT), ids=hex)
+def test_damaged_events(kind: int) -> None:
+    """Many are read in one go, in C: as one by one, and as the codec in Python does."""
+    chance = random.Random(20261124 + kind)
+    received: list[bytes] = []
+    for number in range(300):
+        message = bytearray(chance.choice(INTACT[kind]))
+        for _ in range(chance.randint(0, 2) if number % 4 else 0):
+            chance.choice(CHANGES)(message, chance)
+        if len(message) >= 16:
+            message[:4] = struct.pack("=I", len(message))  # others don't enter a listener's memory
+            received.append(bytes(message))
+    marks = RECORD.pack(OVERRUN, -1) + RECORD.pack(BROKEN, -1)
+    records = b"".join(record(message, number) for number, message in enumerate(received)) + marks
+    read = native.codec.decode_events(records)
+    also = pure.codec.decode_events(records)
+    assert (read[-2], also[-2], repr(read[-1])) == (Overrun(), Overrun(), repr(also[-1]))
+    assert isinstance(read[-1], ProtocolError)
+    for number, damaged in enumerate(received):
+        one = native.decode_event(damaged, number)
+        assert read[number] == one == also[number], damaged.hex()
+        assert repr(read[number]) == repr(one) == repr(also[number])
+    assert len(read) == len(also) == len(received) + 2
+    known = [event for event in read if isinstance(event, Event) and not isinstance(event.body, Secret)]
+    assert len(known) >= 75
+
+
+@pytest.mark.parametrize("codec", [native.codec, pure.codec], ids=["native", "pure"])
+@pytest.mark.parametrize("records", [bytes(7), RECORD.pack(15, -1), RECORD.pack(17, -1) + bytes(16)])
+def test_what_is_no_record(records: bytes, codec: Codec) -> None:
+    with pytest.raises(ProtocolError):
+        codec.decode_events(records)

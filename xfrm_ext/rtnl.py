@@ -42,7 +42,6 @@ _new_wiped = ffi.new_allocator(lib.memory_allocate, lib.memory_free, should_clea
 """For what may hold keys: wiped when it is freed."""
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
 _BYTES = ffi.typeof("uint8_t[]")
-_NSID = ffi.typeof("int32_t *")
 _EINTR = -errno.EINTR
 
 
@@ -118,11 +117,6 @@ class Handle:
         """The index of an interface in the socket's network namespace; 0 if there is none of that name."""
         return max(0, int(lib.rtnl_interface_index(self._open(), os.fsencode(name))))
 
-    @property
-    def heard(self) -> int:
-        """How many datagrams and losses `hear` and `listen` have received."""
-        return int(self._open().heard)
-
     def open_beside(self, protocol: int | None = None, groups: int = 0) -> Handle:
         """Another socket in the same network namespace, whichever one the calling thread is in; of another
         netlink protocol if one is given."""
@@ -154,9 +148,10 @@ class Handle:
         finally:
             os.close(namespace)
 
-    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> Handle:
-        """Another socket in the same network namespace, for `hear`: with a receive buffer of its own, and with
-        `all_namespaces` for the events of all namespaces that have an id there (CAP_NET_BROADCAST)."""
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int, backlog: int) -> EventQueue:
+        """Another socket in the same network namespace, with a receive buffer of `buffer` bytes, and memory for
+        `backlog` bytes of what it hears; with `all_namespaces` for the events of all namespaces that have an id
+        there (CAP_NET_BROADCAST)."""
         listener = self.open_beside(groups=groups)
         code = lib.rtnl_set_buffers(listener._native, 0, buffer)
         if code:
@@ -164,7 +159,7 @@ class Handle:
         code = lib.rtnl_subscribe(listener._native, all_namespaces)
         if code:
             raise kernel_error(-code, "listen to all namespaces" if all_namespaces else "open an eventfd")
-        return listener
+        return EventQueue(listener, backlog)
 
     def talk(
         self, message: bytes, operation: str, *, answer: bool = False, timeout: float | None = None
@@ -274,35 +269,72 @@ class Handle:
         """Receives one datagram of multicast messages from the kernel.
 
         Raises RepliesLost when the socket overflowed (or a message was longer than 64 KiB): go on listening, and
-        look again at what is there.
-        """
-        return bytes(self.hear(timeout=timeout)[0])
-
-    def hear(self, *, timeout: float | None = None) -> tuple[bytearray, int | None]:
-        """The same, in memory that the caller can wipe, and with the id that the namespace it comes from has in
-        the socket's own. (None: the kernel told none; it comes from the socket's own.)
-
-        Raises RepliesLost, ReplyTimeout; ClosedError when `wake` was called.
+        look again at what is there. Raises ReplyTimeout.
         """
         native, deadline, code = self._open(), deadline_after(timeout), _EINTR
-        data, nsid = native.receive, ffi.new(_NSID)
+        data = native.receive
         try:
             while code == _EINTR:
-                code = lib.rtnl_listen(native, data, _DATAGRAM, nsid, deadline)
-            if code == -errno.ECANCELED:
-                raise ClosedError("this netlink socket is being closed")
+                code = lib.rtnl_listen(native, data, _DATAGRAM, deadline)
             if code == -errno.EMSGSIZE:
                 raise RepliesLost("listen: a message did not fit into the buffer")
             if code < 0:
                 raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
-            return bytearray(ffi.buffer(data, code)), None if nsid[0] < 0 else nsid[0]
+            return bytes(ffi.buffer(data, code))
         finally:
             if code > 0:
                 ffi.memmove(data, bytes(code), code)
 
+
+class EventQueue:
+    """A socket that hears events, and the memory that they wait in: see Handle.open_listener."""
+
+    def __init__(self, handle: Handle, backlog: int) -> None:
+        self._handle = handle
+        self._queue: Any = ffi.gc(ffi.new("struct listen_queue *", {"limit": backlog}), lib.listen_clear)
+
+    def fileno(self) -> int:
+        """The socket's file descriptor."""
+        return self._handle.fileno()
+
+    @property
+    def receive_buffer(self) -> int:
+        """SO_RCVBUF as the kernel gave it, in bytes."""
+        return self._handle.receive_buffer
+
+    def fill(self, *, timeout: float | None = None) -> None:
+        """Moves what waits in the socket into the memory, up to its limit. Waits only while the memory is empty.
+
+        Raises ReplyTimeout when nothing came; ClosedError when `wake` was called; KernelError.
+        """
+        native, queue, deadline, code = self._handle._open(), self._queue, deadline_after(timeout), _EINTR
+        while code == _EINTR:  # signal handlers run between two calls, and may raise
+            code = lib.listen_fill(native, queue, deadline)
+        if code == -errno.ECANCELED:
+            raise ClosedError("this netlink socket is being closed")
+        if code:
+            raise _failure(code, "listen", ffi.new("struct rtnl_outcome *"), b"")
+
+    def peek(self, most: int) -> tuple[Any, int]:
+        """At most `most` records that wait in the memory (wire.layouts.RECORD), and where they end, for `release`.
+
+        They are not copied: who releases them has stopped using them."""
+        queue = self._queue
+        lib.listen_peek(queue, most)
+        return ffi.buffer(queue.front, queue.front_size) if queue.front_size else b"", queue.front_end
+
+    def release(self, end: int) -> None:
+        """Wipes and forgets what was received before `end`. May be repeated."""
+        lib.listen_release(self._queue, end)
+
     def wake(self) -> None:
-        """Ends the `hear` that another thread is in, and all later ones that would wait."""
-        lib.rtnl_wake(self._open())
+        """Ends the `fill` that another thread is in, and all later ones that would wait."""
+        lib.rtnl_wake(self._handle._open())
+
+    def close(self) -> None:
+        """Closes the socket, and wipes what waits."""
+        self._handle.close()
+        lib.listen_clear(self._queue)
 
 
 def open_byproto(groups: int = 0, protocol: int = NETLINK_XFRM, *, netns: int | None = None) -> Handle:

@@ -24,7 +24,7 @@ from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
 from xfrm_ext.state import State
 from xfrm_ext.statistics import Statistics, read_statistics
-from xfrm_ext.subscription import EVENT_BUFFER, Subscription, group_mask
+from xfrm_ext.subscription import EVENT_BACKLOG, EVENT_BUFFER, Subscription, group_mask
 from xfrm_ext.transport import BatchOutcome, Decoder, Listener, Transport
 
 _Result = TypeVar("_Result")
@@ -80,7 +80,11 @@ class Session:
         return self._transport.port
 
     def subscribe(
-        self, *groups: Group | int | str, all_namespaces: bool = False, buffer: int = EVENT_BUFFER
+        self,
+        *groups: Group | int | str,
+        all_namespaces: bool = False,
+        buffer: int = EVENT_BUFFER,
+        backlog: int = EVENT_BACKLOG,
     ) -> Subscription:
         """Subscribes to the kernel's events: of these groups (members of Group, their names or numbers), all by
         default. See Subscription.
@@ -88,17 +92,19 @@ class Session:
         With ``all_namespaces`` also to the events of the network namespaces that have an id in the session's own
         one (`ip netns set`, and whatever else asked for one): needs CAP_NET_BROADCAST. ``buffer`` is the size in
         bytes of the queue in which events wait to be read, the kernel's overhead not counted; without
-        CAP_NET_ADMIN over the whole machine, net.core.rmem_max limits it. Raises PermissionDenied without
-        CAP_NET_ADMIN, KernelError, ValidationError.
+        CAP_NET_ADMIN over the whole machine, net.core.rmem_max limits it. ``backlog`` is how many bytes of events,
+        64 MiB by default, may wait in this process's memory, where the subscription moves them whenever it is
+        called. Raises PermissionDenied without CAP_NET_ADMIN, KernelError, ValidationError.
 
         The subscription is in the session's network namespace, on a socket of its own, and lives on when the
         session is closed.
         """
         mask = group_mask(groups)
         size = integer(buffer, "buffer", 0x3FFFFFFF)
+        limit = integer(backlog, "backlog", 1 << 40)
         if not isinstance(all_namespaces, bool):
             raise ValidationError("all_namespaces", shown(all_namespaces), "is not True or False")
-        listener = self._transport.open_listener(mask, all_namespaces=all_namespaces, buffer=size)
+        listener = self._transport.open_listener(mask, all_namespaces=all_namespaces, buffer=size, backlog=limit)
         return Subscription(listener, self.port, self._codec)
 
     def info(self) -> XfrmInfo:
@@ -264,8 +270,10 @@ class _Shared:
     def read_proc_net(self, name: str) -> bytes:
         return self._exchange(self._transport.read_proc_net, name)
 
-    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> Listener:
-        return self._exchange(self._transport.open_listener, groups, all_namespaces=all_namespaces, buffer=buffer)
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int, backlog: int) -> Listener:
+        return self._exchange(
+            self._transport.open_listener, groups, all_namespaces=all_namespaces, buffer=buffer, backlog=backlog
+        )
 
     def close(self) -> None:
         if self._owner == threading.get_ident():

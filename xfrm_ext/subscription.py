@@ -6,22 +6,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from types import TracebackType
 from typing import Any
 
 from xfrm_ext.checks import choice, choices, integer, seconds
 from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group
-from xfrm_ext.errors import BusyError, ClosedError, RepliesLost, ReplyTimeout, XfrmError
+from xfrm_ext.errors import BusyError, ClosedError, ReplyTimeout, XfrmError
 from xfrm_ext.event import Event, Overrun
-from xfrm_ext.transport import Listener, messages
+from xfrm_ext.transport import Listener
 
 EVENT_BUFFER = 8 << 20
-"""Bytes of events that may wait by default: 13,000 policies with a template."""
+"""Bytes of events that may wait in the kernel by default: 13,000 policies with a template."""
+EVENT_BACKLOG = 64 << 20
+"""Bytes of events that may wait in this process by default: 190,000 policies with a template."""
 
 _GROUPS = choices(Group)
-_MOST = 65536  # bytes by which the kernel may overfill a queue
+_BATCH = 64  # events that are decoded at a time
+_PATIENCE = 0.001  # seconds that the kernel's queue is left alone while decoded events are handed out
+
+_NUMBERS, _DAY = (int, float), 86400  # timeouts that need no closer look
+
+_forks = 0  # that this process came from: cheaper to look at than its id
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def group_mask(groups: tuple[Group | int | str, ...]) -> int:
@@ -43,8 +58,11 @@ class Subscription:
     was lost is older than the Overrun, and all that comes after it is heard: a dump made now, and the events
     from now on, are complete again.
 
+    Whenever it is called it moves all that waits in the kernel's queue into memory of its own, up to a limit (the
+    ``backlog`` of `Session.subscribe`), so that a burst is read as fast as the kernel makes it.
+
     ``fileno()`` is for select, poll and event loops. When it is readable, call ``get(timeout=0)`` until it returns
-    None: not all that can be returned is still in the socket.
+    None, or ``get_many(timeout=0)`` until it returns nothing: most of what can be returned is not in the socket.
 
     One thread at a time reads (BusyError); any may call ``close``. A fork's child can't read (ClosedError), only
     close what it inherited. Signal handlers run while an event is waited for; one that raises ends the wait, and
@@ -55,14 +73,14 @@ class Subscription:
         self._listener = listener
         self._port = port
         self._codec = codec
-        self._messages: deque[tuple[bytearray, int | None]] = deque()
-        self._heard = 0  # of listener.heard, what was taken care of
-        self._lost = False  # an Overrun is due when the queue has been empty
-        self._since = 0  # bytes that were read since the loss
-        self._unsure = False  # something was taken, and get() has not returned it yet
-        self._pid = os.getpid()
+        self._ready: list[Event | Overrun | XfrmError] = []  # decoded
+        self._next = 0  # which of them comes next
+        self._end = 0  # where, in the listener's memory, ends what was decoded
+        self._decoding = False  # it was begun, and not ended unless a signal handler raised
+        self._due = 0.0  # when the kernel's queue is to be looked at again
+        self._pid, self._forks = os.getpid(), _forks
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread anywhere
-        self._reader: object | None = None
+        self._reader: dict[None, object] = {}  # who reads: one, or none. What a dict does can't be interrupted
         self._closed = False  # somebody wants it closed
         self._released = False  # and it is
 
@@ -91,97 +109,126 @@ class Subscription:
         Raises ClosedError when the subscription is or gets closed; ProtocolError for a message that makes no
         sense (call again for the next one); BusyError.
         """
-        limit = seconds(timeout, "timeout", zero=True)
-        self._check()
-        event = self._next(None if limit is None else time.monotonic() + limit)
-        self._unsure = False  # what follows is the caller's
-        return event
-
-    def _next(self, deadline: float | None) -> Event | Overrun | None:
-        reader = object()
-        # Signal handlers may raise anywhere, but must not leave a reader behind that is none. So no loop in this
-        # `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally` there), and a second `try` as
-        # the first thing in the `finally` (before all else, CPython 3.10 runs handlers).
+        limit = timeout
+        if timeout is not None and not (timeout.__class__ in _NUMBERS and 0 <= timeout <= _DAY):
+            limit = seconds(timeout, "timeout", zero=True)
+        if self._closed or self._forks != _forks:
+            self._check()
+        event: Any = None
+        reader, owned = object(), None
+        # Signal handlers may raise anywhere, but must not leave a reader behind that is none, nor have an event
+        # forgotten. So no loop in this `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally`
+        # there), a second `try` as the first thing in the `finally` (before all else, CPython 3.10 runs handlers),
+        # and not a single call, after which they run too, behind the line that counts the event as handed out.
         try:
-            with self._lock:
-                if self._reader is None:
-                    self._reader = reader
-            return self._read(reader, deadline)
+            owned = self._reader.setdefault(None, reader) is reader
+            # The first half is what _read() finds most times, without a call.
+            if (
+                owned
+                and self._next < len(self._ready)
+                and self._ready[self._next].__class__ is Event
+                and time.monotonic() < self._due
+            ) or self._read(owned, limit, _BATCH):
+                event = self._ready[self._next]
+                self._next += 1
         finally:
             try:
-                if self._reader is reader:
-                    self._reader = None
+                if owned is not False and None in self._reader and self._reader[None] is reader:
+                    del self._reader[None]
             finally:
-                if self._closed:
+                if self._closed and not self._reader:
                     self._release()
+        return event  # type: ignore[no-any-return]
 
-    def _read(self, reader: object, deadline: float | None) -> Event | Overrun | None:
-        if self._reader is not reader:
-            raise BusyError("another reader, or what a signal interrupted, is waiting for an event")
-        # Has a signal handler raised since the last one was received, or taken out of `_messages`?
-        if self._unsure or self._heard != self._listener.heard:
-            self._lost, self._unsure, self._heard = True, False, self._listener.heard
-        while not self._closed:
-            if self._messages:
-                return self._decode()
-            if self._since and self._since > self._listener.receive_buffer + _MOST:
-                return self._overrun()
+    def get_many(self, most: int = 1024, timeout: float | None = None) -> list[Event | Overrun]:
+        """The next events, as many as are there: waits for the first as `get` does, and for no other. Nothing if
+        there is none within `timeout` seconds. At most `most`, and there may be more: call again.
+
+        Raises what `get` does.
+        """
+        count = integer(most, "most", 1 << 20, least=1)
+        limit = timeout
+        if timeout is not None and not (timeout.__class__ in _NUMBERS and 0 <= timeout <= _DAY):
+            limit = seconds(timeout, "timeout", zero=True)
+        if self._closed or self._forks != _forks:
+            self._check()
+        events: list[Any] = []
+        reader, owned = object(), None
+        try:  # as in get()
+            owned = self._reader.setdefault(None, reader) is reader
+            if self._read(owned, limit, count):
+                events, following = self._slice(count)
+                self._next = following
+        finally:
             try:
-                self._receive(deadline)
-            except ReplyTimeout:
-                return self._overrun() if self._lost else None
-            except ClosedError:
-                if not self._closed:
-                    raise
+                if owned is not False and None in self._reader and self._reader[None] is reader:
+                    del self._reader[None]
+            finally:
+                if self._closed and not self._reader:
+                    self._release()
+        return events
+
+    def _slice(self, most: int) -> tuple[list[Any], int]:
+        """The decoded events before the first error, at most `most`, and the number of what comes next."""
+        events: list[Any] = self._ready[self._next : self._next + most]
+        for number, event in enumerate(events):
+            if event.__class__ is not Event and isinstance(event, XfrmError):
+                del events[number:]
+                break
+        return events, self._next + len(events)
+
+    def _read(self, owned: bool, timeout: float | None, most: int) -> bool:
+        """Sees to it that there is a next one among the decoded events; False: none came in time."""
+        if not owned:
+            raise BusyError("another reader, or what a signal interrupted, is waiting for an event")
+        while not self._closed:
+            if self._next == len(self._ready):
+                if not self._decode(timeout, most):
+                    return False
+                continue
+            if time.monotonic() > self._due:
+                self._fill(0)
+            event = self._ready[self._next]
+            if event.__class__ is not Event and isinstance(event, XfrmError):
+                self._next += 1
+                raise event
+            return True
         raise ClosedError("this subscription is closed")
 
     def poll(self) -> Event | Overrun | None:
         """The next event if there is one: ``get(timeout=0)``."""
         return self.get(0)
 
-    def _receive(self, deadline: float | None) -> None:
-        """Reads one datagram into `_messages`, or notes a loss.
-
-        The kernel tells of a loss at once, ahead of the events that were waiting when it happened, and drops all
-        further ones, without a word, until the queue has been empty. So the Overrun waits until then: when there
-        is nothing more to read, or when more was read than fits into the queue.
-        """
-        if self._lost:
-            left: float | None = 0
-        else:
-            left = None if deadline is None else deadline - time.monotonic()
+    def _fill(self, timeout: float | None) -> bool:
+        """Moves what waits in the kernel's queue into the listener's memory. Waits when that is empty, and returns
+        False if it stays so."""
         try:
-            block, namespace_id = self._listener.hear(timeout=left)
-        except RepliesLost:
-            self._lost, self._since = True, 0
-            self._heard += 1
-            return
-        if self._lost:
-            self._since += len(block)
-        try:
-            self._messages.extend([(message, namespace_id) for message in messages(block)])
-        finally:
-            _wipe(block)
-        self._heard += 1
+            self._listener.fill(timeout=timeout)
+        except ReplyTimeout:
+            return False
+        except ClosedError:
+            if not self._closed:
+                raise
+        self._due = time.monotonic() + _PATIENCE
+        return True
 
-    def _decode(self) -> Event:
-        message, namespace_id = self._messages[0]
-        try:
-            event = self._codec.decode_event(message, namespace_id)
-        except XfrmError:
-            self._drop()
-            raise
-        self._unsure = True
-        self._drop()
-        return event
+    def _decode(self, timeout: float | None, most: int) -> bool:
+        """Decodes the next events; False: there are none, and came none in time.
 
-    def _drop(self) -> None:
-        _wipe(self._messages.popleft()[0])
-
-    def _overrun(self) -> Overrun:
-        self._unsure = True
-        self._lost, self._since = False, 0
-        return Overrun()
+        What a signal handler raises in here leaves all as it was, or as it is to be: nothing is released that is
+        not among the decoded events, and releasing it twice does no harm."""
+        self._check()  # for a fork that Python knows nothing of
+        listener = self._listener
+        listener.release(self._end)
+        if not self._fill(timeout):
+            return False
+        # One at a time after an interruption: signals may come faster than many are decoded.
+        most, self._decoding = 1 if self._decoding else most, True
+        records, end = listener.peek(most)
+        ready = self._codec.decode_events(records)
+        self._ready, self._next, self._end, self._decoding = ready, 0, end, False
+        listener.release(end)
+        return True
 
     def __iter__(self) -> Subscription:
         return self
@@ -203,7 +250,7 @@ class Subscription:
             self._listener.close()  # the child's copies of the descriptors; no reader came with them
             return
         with self._lock:
-            if self._reader is not None and not self._released:
+            if self._reader and not self._released:
                 self._listener.wake()  # the reader closes when it leaves
                 return
         self._release()
@@ -213,11 +260,10 @@ class Subscription:
         with self._lock:
             self._released = True
             self._listener.close()
-            while self._messages:
-                self._drop()
+            self._ready, self._next = [], 0
 
     def _check(self) -> None:
-        if self._pid != os.getpid():
+        if self._forks != _forks or self._pid != os.getpid():
             raise ClosedError("this subscription belongs to the parent process: make a new one after a fork")
         if self._closed:
             raise ClosedError("this subscription is closed")
@@ -232,7 +278,3 @@ class Subscription:
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Subscription can't be pickled")
-
-
-def _wipe(block: bytearray) -> None:
-    block[:] = bytes(len(block))

@@ -21,6 +21,7 @@ from typing import TypeAlias, TypeVar
 
 from xfrm_ext.errors import ClosedError, ProtocolError, RepliesLost, ReplyTimeout, kernel_error
 from xfrm_ext.transport import BatchOutcome, Decoder, Outcome, messages
+from xfrm_ext.wire.layouts import BROKEN, OVERRUN, RECORD
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -223,7 +224,7 @@ class FakeTransport:
             raise kernel_error(errno.ENOENT, f"read /proc/net/{name}")
         return self.proc_net[name]
 
-    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int) -> FakeListener:
+    def open_listener(self, groups: int, *, all_namespaces: bool, buffer: int, backlog: int) -> FakeListener:
         """As xfrm_ext.rtnl.Handle.open_listener."""
         listener = FakeListener(self._listeners)
         self._listeners.append(listener)
@@ -240,7 +241,9 @@ class FakeListener:
     receive_buffer = 0
 
     def __init__(self, listeners: list[FakeListener]) -> None:
-        self.heard = 0
+        self._records: list[bytes] = []
+        self._released = 0  # of all records
+        self._lost = False
         self._listeners = listeners
         # As with a socket of the kernel's, the descriptor is readable as long as there is something to read.
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -249,30 +252,55 @@ class FakeListener:
         self._theirs.send(struct.pack("=i", -1 if namespace_id is None else namespace_id) + data)
 
     def fileno(self) -> int:
-        """As xfrm_ext.rtnl.Handle.fileno."""
+        """As xfrm_ext.rtnl.EventQueue.fileno."""
         return self._ours.fileno()
 
-    def hear(self, *, timeout: float | None = None) -> tuple[bytearray, int | None]:
-        """As xfrm_ext.rtnl.Handle.hear."""
-        self._ours.settimeout(None if timeout is None else max(0, timeout))
-        try:
-            data = self._ours.recv(1 << 20)
-        except (BlockingIOError, TimeoutError):
-            raise ReplyTimeout("listen: no reply before the deadline") from None
-        if not data:
-            raise ClosedError("this netlink socket is being closed")
-        self.heard += 1
-        if len(data) == 4:
-            raise RepliesLost("listen: the receive buffer overflowed, replies were lost")
-        namespace_id = struct.unpack_from("=i", data)[0]
-        return bytearray(data[4:]), None if namespace_id < 0 else namespace_id
+    def fill(self, *, timeout: float | None = None) -> None:
+        """As xfrm_ext.rtnl.EventQueue.fill."""
+        while True:
+            at_once = self._lost or self._records
+            self._ours.settimeout(0 if at_once else None if timeout is None else max(0, timeout))
+            try:
+                data = self._ours.recv(1 << 20)
+            except (BlockingIOError, TimeoutError):
+                if self._lost:
+                    self._records.append(RECORD.pack(OVERRUN, -1))
+                    self._lost = False
+                if self._records:
+                    return
+                raise ReplyTimeout("listen: no reply before the deadline") from None
+            if not data:
+                raise ClosedError("this netlink socket is being closed")
+            if len(data) == 4:
+                self._lost = True
+                continue
+            try:
+                heard = messages(data[4:])
+            except ProtocolError:
+                self._records.append(RECORD.pack(BROKEN, -1))
+                self._lost = True
+                continue
+            (namespace,) = struct.unpack_from("=i", data)
+            for message in heard:
+                self._records.append(RECORD.pack(len(message), namespace) + message + bytes(-len(message) % 4))
+
+    def peek(self, most: int) -> tuple[bytes, int]:
+        """As xfrm_ext.rtnl.EventQueue.peek."""
+        found = self._records[:most]
+        return b"".join(found), self._released + len(found)
+
+    def release(self, end: int) -> None:
+        """As xfrm_ext.rtnl.EventQueue.release."""
+        if end > self._released:
+            del self._records[: end - self._released]
+            self._released = end
 
     def wake(self) -> None:
-        """As xfrm_ext.rtnl.Handle.wake."""
+        """As xfrm_ext.rtnl.EventQueue.wake."""
         self._theirs.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """As xfrm_ext.rtnl.Handle.close."""
+        """As xfrm_ext.rtnl.EventQueue.close."""
         self._ours.close()
         self._theirs.close()
         if self in self._listeners:

@@ -9,15 +9,17 @@ from typing import Any
 from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import AttributeType, Direction, Message, PolicyType, Protocol
-from xfrm_ext.errors import ProtocolError, ValidationError
+from xfrm_ext.errors import ProtocolError, ValidationError, XfrmError
 from xfrm_ext.event import (
     Acquire,
     AsyncEvent,
     Event,
     Mapping,
+    Overrun,
     PolicyExpired,
     Report,
     StateExpired,
+    _event,
     _policy,
     _state,
 )
@@ -31,7 +33,16 @@ from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.state import State
 from xfrm_ext.state_id import StateId
-from xfrm_ext.value import is_selected
+from xfrm_ext.value import is_selected, set_wire
+from xfrm_ext.wire.shared import (
+    EVENT_OTHER,
+    EVENT_OVERRUN,
+    EVENT_POLICY,
+    EVENT_POLICY_EXPIRED,
+    EVENT_STATE,
+    EVENT_STATE_EXPIRED,
+    bad_lengths,
+)
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
 
@@ -149,12 +160,50 @@ class Codec:
         """The same for a message that the kernel multicasts. One that can't be read has its bytes as body: as a
         Secret, for they may hold keys."""
         header = self.wire.header(message)
-        kind, sequence, port = Message(header[1]), header[3], header[4]
+        return _event(
+            header[1], self._told(message), header[3], header[4], -1 if namespace_id is None else namespace_id
+        )
+
+    def _told(self, message: Any) -> Any:
         try:
-            body: Any = self._body(message)[2]
+            return self._body(message)[2]
         except ProtocolError:
-            body = Secret(message)
-        return Event(message=kind, body=body, sequence=sequence, port=port, namespace_id=namespace_id)
+            return Secret(message)
+
+    def decode_events(self, records: Any) -> list[Event | Overrun | XfrmError]:
+        """The same for all that a listener has heard (Listener.peek), and where there is no event but a loss, or a
+        message that makes no sense. Nothing of `records` is kept."""
+        wire = self.wire
+        found: list[Event | Overrun | XfrmError] = []
+        listed, told = wire.heard(records)
+        as_it_is = is_selected(wire)
+        body: Any
+        for sequence, port, namespace, start, end, kind, form, hard in listed:
+            if form == EVENT_POLICY and as_it_is:  # Policy._from_wire, for half of the time
+                body = Policy.__new__(Policy)
+                set_wire(body, told[start:end])
+            elif form == EVENT_POLICY:
+                body = Policy._from_wire(told[start:end], wire)
+            elif form in (EVENT_STATE, EVENT_STATE_EXPIRED):
+                body = State._from_wire(wire.memory(memoryview(told)[start:end]), wire)
+                if form == EVENT_STATE_EXPIRED:
+                    body = StateExpired(body, bool(hard))
+            elif form == EVENT_OTHER:
+                message = bytearray(memoryview(records)[start:end])
+                try:
+                    body = self._told(message)
+                except XfrmError as error:
+                    found.append(error.with_traceback(None))
+                    continue
+                finally:
+                    message[:] = bytes(len(message))
+            elif form == EVENT_POLICY_EXPIRED:
+                body = PolicyExpired(Policy._from_wire(told[start:end], wire), bool(hard))
+            else:
+                found.append(Overrun() if form == EVENT_OVERRUN else bad_lengths("a datagram of the kernel's"))
+                continue
+            found.append(_event(kind, body, sequence, port, namespace))
+        return found
 
     def _body(self, message: Any) -> tuple[Message, int, Any]:
         wire = self.wire

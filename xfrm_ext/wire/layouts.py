@@ -23,6 +23,13 @@ HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""
 ATTRIBUTE = struct.Struct("=HH")
 """struct nlattr: length, type."""
+RECORD = struct.Struct("=Ii")
+"""In front of each message that a listener has heard: its size, and the id of the namespace that it comes from, -1
+for the listener's own (struct listen_record). Two sizes that no message has are marks, with nothing behind them."""
+OVERRUN: Final = 0
+"""Here messages were lost."""
+BROKEN: Final = 1
+"""Here was a datagram whose lengths do not fit."""
 TYPE_MASK: Final = 0x3FFF
 """The bits of an attribute's type that are not flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER)."""
 NLM_F_REQUEST: Final = 0x1

@@ -13,6 +13,7 @@ from typing import Any
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.checks import shown
 from xfrm_ext.errors import ValidationError
+from xfrm_ext.wire.heard import heard
 from xfrm_ext.wire.item import Item
 from xfrm_ext.wire.layouts import HEADER, aligned
 from xfrm_ext.wire.shared import (
@@ -56,6 +57,7 @@ __all__ = [
     "delete_messages",
     "delete_state_messages",
     "header",
+    "heard",
     "memory",
     "message_type",
     "message_types",

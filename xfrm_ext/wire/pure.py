@@ -18,11 +18,14 @@ from xfrm_ext.wire.item import Item
 from xfrm_ext.wire.layouts import (
     ATTRIBUTE,
     ATTRIBUTES,
+    BROKEN,
     HEADER,
     MESSAGES,
     MIGRATION,
     NLM_F_ACK,
     NLM_F_REQUEST,
+    OVERRUN,
+    RECORD,
     STATE,
     STATE_ID,
     TYPE_MASK,
@@ -40,6 +43,9 @@ from xfrm_ext.wire.shared import (
     A_POLICY_BLOCK,
     A_POLICY_MESSAGE,
     ALL_ALGORITHMS,
+    EVENT_BROKEN,
+    EVENT_OTHER,
+    EVENT_OVERRUN,
     LONGEST,
     NOT_ADDRESS,
     NOT_FAMILY,
@@ -75,6 +81,7 @@ __all__ = [
     "delete_messages",
     "delete_state_messages",
     "header",
+    "heard",
     "memory",
     "message_type",
     "message_types",
@@ -724,3 +731,26 @@ def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
                 counters |= zip(_COUNTED_ATTRIBUTES[number], parts[0], strict=True)
         result.append(counters)
     return result
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+def heard(records: Buffer) -> tuple[list[tuple[int, ...]], bytes]:
+    """Reads records of a listener: see wire/heard.py. Here each message is left as it is."""
+    found: list[tuple[int, ...]] = []
+    position = 0
+    while position < len(records):
+        if len(records) - position < RECORD.size:
+            raise bad_lengths(A_BLOCK)
+        size, namespace = RECORD.unpack_from(records, position)
+        position += RECORD.size
+        if size in (OVERRUN, BROKEN):
+            found.append((0, 0, namespace, 0, 0, 0, EVENT_OVERRUN if size == OVERRUN else EVENT_BROKEN, 0))
+            continue
+        if not HEADER.size <= size <= len(records) - position:
+            raise bad_lengths(A_BLOCK)
+        _, kind, _, sequence, port = HEADER.unpack_from(records, position)
+        found.append((sequence, port, namespace, position, position + size, kind, EVENT_OTHER, 0))
+        position += aligned(size)
+    return found, b""

@@ -20,6 +20,11 @@ HOST_BITS = "has host bits set: the kernel would keep and compare them (strict=F
 NOT_ADDRESS = "is not an IP address"
 NOT_FAMILY = "is not of the family that was given"
 
+# What an event is told as: enum event_form.
+EVENT_OTHER, EVENT_POLICY, EVENT_STATE, EVENT_STATE_EXPIRED, EVENT_POLICY_EXPIRED, EVENT_OVERRUN, EVENT_BROKEN = (
+    range(7)
+)
+
 # Whose lengths ProtocolError complains about.
 A_POLICY_MESSAGE = "a policy message"
 A_POLICY_BLOCK = "a block of policy messages"
