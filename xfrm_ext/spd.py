@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
@@ -30,6 +30,7 @@ from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
 
@@ -167,9 +168,15 @@ class Spd:
         """
         session = self._session
         wait = session.timeout
-        return load(
-            session._transport, _ITEMS, self.count, wait, source, operation, on_error, batch, progress, timeout
-        )
+        items, transport = _ITEMS, session._transport
+        if operation == "delete":
+            total = len(source) if isinstance(source, Sized) else None
+            items = Removals(transport, self.count, total, wait)
+        try:
+            return load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+        finally:
+            if isinstance(items, Removals):
+                items.close()
 
     def load_batch_file(
         self,
