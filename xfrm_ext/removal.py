@@ -12,13 +12,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import repeat
 
 from xfrm_ext import wire
 from xfrm_ext.bulk import PolicyItems
-from xfrm_ext.constants import Message
+from xfrm_ext.constants import Family, Message
 from xfrm_ext.errors import NotFound, XfrmError
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.thresholds import limits_of
@@ -101,10 +101,11 @@ class Removals(PolicyItems):
     def _walk(self, beside: Transport, tree: int) -> float:
         """Seconds that a walk through a tree takes, which each deletion by selector costs."""
         times = []
+        request = _pruning(tree, _nowhere())
         for _ in range(self._PROBES):
             started = time.perf_counter()
             with suppress(NotFound):
-                beside.talk(_pruning(tree), "measure a tree of policies", timeout=self._timeout)
+                beside.talk(request, "measure a tree of policies", timeout=self._timeout)
             times.append(time.perf_counter() - started)
         return min(times)
 
@@ -127,20 +128,33 @@ class Removals(PolicyItems):
     def close(self) -> None:
         """Has the kernel free what is empty in the trees, which it does not when it deletes by index."""
         used, self._used = self._used, set()
-        block = bytearray().join([_pruning(tree) for tree in used])
-        if not used:
-            return
+        prune(self._transport, used, self._timeout)
+
+
+def prune(transport: Transport, trees: Collection[int], timeout: float | None) -> None:
+    """Has the kernel free what is empty in trees."""
+    nowhere = _nowhere() if trees else {}
+    block = bytearray().join([_pruning(tree, nowhere) for tree in trees])
+    if trees:
         with suppress(XfrmError):  # the next change by selector, whosever it is, does the same
-            self._transport.talk_batch(block, len(used), outcome=BatchOutcome(), timeout=self._timeout)
+            transport.talk_batch(block, len(trees), outcome=BatchOutcome(), timeout=timeout)
 
 
-def _pruning(tree: int) -> bytes:
+def _nowhere() -> dict[int, bytes]:
+    """Selectors, by family, that no policy has: most of each is chance, and not its prefixes, so that it is one for
+    a tree."""
+    result = {}
+    for family in (Family.INET, Family.INET6):
+        source = f"{wire.address_text(secrets.token_bytes(16), family)}/0"
+        ports = secrets.randbits(16), 0, secrets.randbits(16), 0
+        numbers = (*ports, 0, 0, secrets.randbits(32))
+        result[int(family)] = wire.selector_bytes(source, "", family, False, numbers)
+    return result
+
+
+def _pruning(tree: int, nowhere: Mapping[int, bytes]) -> bytes:
     """A request that does nothing but have the kernel free what is empty in a tree: the DELPOLICY of a policy that
-    isn't there (its selector is made of chance), which is answered by ENOENT."""
+    isn't there, which is answered by ENOENT."""
     family, policy_type, direction, if_id = wire.tree_fields(tree)
-    chance = secrets.token_bytes(16)
-    ports = secrets.randbits(16), 0, secrets.randbits(16), 0
-    source = f"{wire.address_text(chance, family)}/0"
-    selector = wire.selector_bytes(source, "", family, False, (*ports, 0, 0, secrets.randbits(32)))
     options = PolicyOptions(policy_type=policy_type, if_id=if_id or None)
-    return wire.policy_id_bytes(Message.DELPOLICY, selector, 0, direction, options)
+    return wire.policy_id_bytes(Message.DELPOLICY, nowhere[family], 0, direction, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from xfrm_ext import wire
@@ -25,6 +25,7 @@ from xfrm_ext.bulk import (
 )
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
+from xfrm_ext.delete_where import DeleteResult, Deletion, named, policy_names, without_index
 from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
 from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
@@ -33,6 +34,7 @@ from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
+from xfrm_ext.thresholds import limits_of
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
@@ -177,6 +179,36 @@ class Spd:
         finally:
             if isinstance(items, Removals):
                 items.close()
+
+    def delete_where(
+        self,
+        predicate: Callable[[Policy], object],
+        *,
+        on_error: OnError = "collect",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> DeleteResult:
+        """Deletes the policies that ``predicate`` is true of, main and sub, at the kernel's own speed.
+
+        All policies are read and all are chosen before the first is deleted: what the predicate raises leaves them
+        as they are. (Those of sockets are not shown to it: nobody else can delete them.) They are deleted by index,
+        so what an update makes of one meanwhile is deleted too. One that was deleted and added again stays; that
+        one, and one that is just gone, is in the result's ``vanished``, which is no error. The errors of ``failed``
+        say ``which`` policy each is about. About 200 bytes are kept for each that was chosen. on_error "raise"
+        stops behind the send that the first error was in. The rest is as for `load`. Raises ValidationError,
+        LoadError, KernelError, ReplyTimeout.
+        """
+        session = self._session
+        codec = session._codec
+
+        def policies() -> Iterator[tuple[Policy, bytes, int]]:
+            limits = limits_of(self.count())
+            for block in session._dump(wire.policy_dump_request(), "dump policies"):
+                yield from policy_names(block, limits, codec.wire)
+
+        one = Deletion(session._transport, _ITEMS, self.count, lambda name: named(codec, without_index(name)))
+        return one.run(policies(), predicate, on_error, batch, progress, timeout, session.timeout)
 
     def load_batch_file(
         self,
