@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xfrm_ext import wire
 from xfrm_ext.ahead import ahead
@@ -34,7 +34,7 @@ from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
-from xfrm_ext.thresholds import limits_of
+from xfrm_ext.thresholds import limits_of, suggest
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
@@ -121,6 +121,26 @@ class Spd:
         (128, 128)."""
         self._session._talk(SpdThresholds(ipv4, ipv6), "set SPD thresholds")
 
+    def suggest_thresholds(self, policies: Iterable[Policy] | None = None) -> SpdThresholds:
+        """The hash thresholds that fit ``policies``, or those that are installed: for `set_thresholds`. Nothing is
+        changed. A family is None where what is set fits, or where it has no policy.
+
+        A policy whose prefixes are both at least as long as the thresholds is found by hash, of both prefixes cut
+        to the length of the thresholds: policies that are equal so far are in one chain. An addition goes through a
+        chain, so too short thresholds are slow: (0, 0) has all policies in one, and 16,000 of them take 5 s. The
+        others are in a tree (one for each direction, type and if_id), where additions are fast and packets find
+        their policy fast; but each update and each deletion by selector goes through the whole tree.
+
+        So this looks for the thresholds, among the lengths that the prefixes have, at which the sum of
+        3 * (policies in a tree)**2 over all trees and (policies in a chain)**2 over all chains is least: the
+        entries that the kernel passes if each policy is added, and updated or deleted, once, at what passing one
+        takes (measured). Of equals it takes the longest. A few short prefixes stay in the tree. Policies that
+        differ only in ports, marks or if_id are in one chain at any thresholds. About 300 bytes are kept for each
+        policy meanwhile. Raises ValidationError.
+        """
+        now = self.count().thresholds
+        return suggest(self.dump() if policies is None else policies, now)
+
     def defaults(self) -> PolicyDefaults | None:
         """What happens to packets that no policy is for (XFRM_MSG_GETDEFAULT); None: the kernel is older than Linux
         5.15 and lets them pass."""
@@ -155,6 +175,7 @@ class Spd:
         batch: int = BATCH,
         progress: Progress | None = None,
         timeout: float | None = None,
+        thresholds: SpdThresholds | Literal["suggest"] | None = None,
     ) -> LoadResult:
         """Adds, updates or deletes many policies, at the kernel's own speed.
 
@@ -163,7 +184,14 @@ class Spd:
         call added (it keeps about 200 bytes for each policy); both may have carried out items that came after
         it in the same send. "collect" goes on, and the result lists the refusals. ``batch`` is the number of
         messages in a send. ``progress(done, total)`` is called after each send, total None when the source
-        has no length. ``timeout`` in seconds is for the whole load.
+        has no length. ``timeout`` in seconds is for the whole load. ``thresholds`` are set before: an
+        SpdThresholds, or "suggest" for those that fit the source, which must be a list or tuple then (see
+        `suggest_thresholds`); the kernel sorts what is there anew a moment later. None leaves them as they are.
+
+        The kernel keeps policies with short prefixes in trees, and goes through all of a tree after each that is
+        deleted by selector. Where that would take longer than a dump, many are deleted by the index that one dump
+        shows (it keeps about 300 bytes for each policy in a tree), with the same result for each; only that one
+        which somebody else deletes and adds again meanwhile counts as not found. See docs/bulk.md.
 
         Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
         from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
@@ -171,6 +199,9 @@ class Spd:
         session = self._session
         wait = session.timeout
         items, transport = _ITEMS, session._transport
+        if thresholds is not None:
+            check_options(operation, on_error, batch, progress, timeout)
+            self._set_for(thresholds, source)
         if operation == "delete":
             total = len(source) if isinstance(source, Sized) else None
             items = Removals(transport, self.count, total, wait)
@@ -179,6 +210,17 @@ class Spd:
         finally:
             if isinstance(items, Removals):
                 items.close()
+
+    def _set_for(self, thresholds: object, source: object) -> None:
+        """Sets the thresholds that a load of `source` was given."""
+        if thresholds == "suggest":
+            if not isinstance(source, (list, tuple)):
+                raise ValidationError("thresholds", "'suggest'", "is for a source that is a list or tuple")
+            thresholds = self.suggest_thresholds(source)
+        if not isinstance(thresholds, SpdThresholds):
+            raise ValidationError("thresholds", shown(thresholds), "is not an SpdThresholds, 'suggest' or None")
+        if thresholds != SpdThresholds():
+            self._session._talk(thresholds, "set SPD thresholds")
 
     def delete_where(
         self,
