@@ -13,12 +13,14 @@ from xfrm_ext.info import SpdInfo
 class Pacer:
     """Waits for the kernel's hash growth where that is cheaper than running ahead of it.
 
-    The kernel doubles its policy tables from a work item, at 8 to 16 ms a doubling. Until then insertion walks
-    chains that a tight loader makes hundreds long: a cold load of 100,000 took 0.2 s paced, up to 0.9 s unpaced.
+    The kernel doubles its policy tables from a work item, at 8 to 16 ms a doubling (it waits for RCU), and only an
+    addition asks it to: one doubling, while there are more policies than buckets. Until then insertion walks chains
+    that a tight loader makes hundreds long. So this waits for one doubling before a send, and then lets that go, for
+    it asks for the next.
     """
 
     _STEP_COST = 30e-9  # seconds to walk one entry of a chain, measured
-    _DOUBLING = 8e-3  # seconds that a doubling takes at least
+    _DOUBLING = 8e-3  # seconds that a doubling takes, until one has been measured
     _LARGEST = 524287  # the mask at which the tables were seen to stop growing
     _PATIENCE = 0.1  # seconds without growth after which to give up
 
@@ -27,6 +29,7 @@ class Pacer:
         self._loaded = 0
         self._mask = -1
         self._total = 0
+        self._doubling = self._DOUBLING
         self._given_up = False
 
     def before(self, count: int, remaining: int | None, deadline: float | None) -> None:
@@ -35,22 +38,27 @@ class Pacer:
             self._look()
             self._loaded = self._total
         ahead = self._loaded if remaining is None else remaining
-        started = time.monotonic()
-        while not self._given_up and self._behind(ahead):
-            if self._look():
-                started = time.monotonic()
-                continue
-            now = time.monotonic()
-            if now - started > self._PATIENCE or (deadline is not None and now >= deadline):
-                self._given_up = True
-                break
-            time.sleep(0.001)
+        if not self._given_up and self._behind(ahead):
+            self._wait(deadline)
         self._loaded += count
 
     def _behind(self, ahead: int) -> bool:
         if self._mask >= min(self._loaded, self._LARGEST):
             return False
-        return ahead * self._loaded / (self._mask + 1) * self._STEP_COST > self._DOUBLING
+        return ahead * self._loaded / (self._mask + 1) * self._STEP_COST > self._doubling
+
+    def _wait(self, deadline: float | None) -> None:
+        """Waits until the tables have grown since the last look, or it takes too long."""
+        if self._look():
+            return
+        started = now = time.monotonic()
+        while not self._given_up and now - started < self._PATIENCE and (deadline is None or now < deadline):
+            time.sleep(0.001)
+            grown, now = self._look(), time.monotonic()
+            if grown:
+                self._doubling = now - started
+                return
+        self._given_up = True
 
     def _look(self) -> bool:
         """Asks for the mask. Returns whether it grew."""
