@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "body.h"
 #include "message.h"
@@ -404,7 +405,7 @@ static int write_delete(uint8_t *out, size_t capacity, const uint8_t *data, size
 
 	if (err)
 		return err;
-	if (by_index)
+	if (by_index && view.index)
 		return policy_id_pack(out, capacity, XFRM_MSG_DELPOLICY, no_selector, view.index, view.direction,
 				      &view.options);
 	return policy_id_pack(out, capacity, XFRM_MSG_DELPOLICY, data + NLMSG_HDRLEN, 0, view.direction,
@@ -451,6 +452,99 @@ int policy_block_convert(uint8_t *out, size_t capacity, const uint8_t *data, siz
 		ends[count++] = (uint32_t)used;
 	}
 	return (int)count;
+}
+
+/* Finds the next policy message of a block and reads its fixed part. Returns 1; 0 at the end, -EBADMSG. */
+static int next_info(const uint8_t *data, size_t length, size_t *position, struct xfrm_userpolicy_info *info)
+{
+	struct nlmsghdr header;
+
+	if (*position >= length)
+		return 0;
+	if (length - *position < NLMSG_HDRLEN + sizeof(*info))
+		return -EBADMSG;
+	memcpy(&header, data + *position, sizeof(header));
+	if (header.nlmsg_len < NLMSG_HDRLEN + sizeof(*info) || header.nlmsg_len > length - *position)
+		return -EBADMSG;
+	if (header.nlmsg_type != XFRM_MSG_NEWPOLICY && header.nlmsg_type != XFRM_MSG_UPDPOLICY)
+		return -EBADMSG;
+	memcpy(info, data + *position + NLMSG_HDRLEN, sizeof(*info));
+	*position += NLMSG_ALIGN(header.nlmsg_len);
+	return 1;
+}
+
+static int in_tree(const struct xfrm_userpolicy_info *info, const uint8_t *limits)
+{
+	/* Of other families and directions the kernel has no policies that could be deleted. */
+	if (info->dir > XFRM_POLICY_FWD || (info->sel.family != AF_INET && info->sel.family != AF_INET6))
+		return 0;
+	limits += (info->sel.family == AF_INET6 ? POLICY_LIMITS_SIZE / 2 : 0) + 2 * info->dir;
+	return info->sel.prefixlen_d < limits[0] || info->sel.prefixlen_s < limits[1];
+}
+
+/* What the kernel tells its trees apart by (struct xfrm_pol_inexact_key, but for the namespace). */
+static uint64_t tree_of(const struct policy_view *view)
+{
+	struct {
+		uint16_t family;
+		uint8_t type, direction;
+		uint32_t if_id;
+	} tree;
+	uint64_t number;
+
+	_Static_assert(sizeof(tree) == sizeof(number), "a tree is one number");
+	memcpy(&tree.family, view->selector + offsetof(struct xfrm_selector, family), sizeof(tree.family));
+	tree.type = view->options.type;
+	tree.direction = view->direction;
+	tree.if_id = view->options.if_id;
+	memcpy(&number, &tree, sizeof(number));
+	return number;
+}
+
+int policy_block_in_trees(uint64_t *trees, uint32_t *numbers, uint32_t *indices, uint8_t *keys, uint32_t most,
+			  const uint8_t *data, size_t length, const uint8_t *limits)
+{
+	struct xfrm_userpolicy_info info;
+	size_t position = 0, start;
+	uint32_t number = 0, count = 0;
+	struct policy_view view;
+	int found;
+
+	for (; start = position, (found = next_info(data, length, &position, &info)) > 0; number++) {
+		if (!in_tree(&info, limits))
+			continue;
+		found = unpack_whole(&view, data + start, length - start);
+		if (found)
+			return found;
+		if (view.options.has & POLICY_HAS_SECURITY_CONTEXT)
+			continue;
+		if (count == most)
+			return -EMSGSIZE;
+		trees[count] = tree_of(&view);
+		numbers[count] = number;
+		indices[count] = view.index;
+		found = write_key(keys + (size_t)count * POLICY_KEY_SIZE, data + start, length - start);
+		if (found)
+			return found;
+		count++;
+	}
+	return found ? found : (int)count;
+}
+
+int policy_block_set_indices(uint8_t *data, size_t length, const uint32_t *indices, uint32_t count)
+{
+	struct xfrm_userpolicy_info info;
+	size_t position = 0, start;
+	uint32_t done = 0;
+	int found;
+
+	while (start = position, (found = next_info(data, length, &position, &info)) > 0) {
+		if (done == count)
+			return -EBADMSG;
+		info.index = indices[done++];
+		memcpy(data + start + NLMSG_HDRLEN, &info, sizeof(info));
+	}
+	return found || done != count ? -EBADMSG : 0;
 }
 
 int policy_block_retype(uint8_t *data, size_t length, uint16_t message_type)

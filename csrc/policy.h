@@ -93,7 +93,7 @@ enum { POLICY_KEY_SIZE = 80 };
 enum policy_form {
 	POLICY_CANONICAL,        /* NEWPOLICY as policy_pack would have made it: never longer than it was */
 	POLICY_DELETE,           /* the DELPOLICY of the same policy, by selector */
-	POLICY_DELETE_BY_INDEX,
+	POLICY_DELETE_BY_INDEX,  /* the same by index; by selector where the message has none */
 	POLICY_KEYS,             /* POLICY_KEY_SIZE bytes: selector, direction, type, mark, if_id, hash of the
 				  * security context. The kernel keeps policies with different keys apart, and
 				  * refuses a second one with the same. */
@@ -104,6 +104,20 @@ enum policy_form {
  * Returns how many, -EBADMSG or -EMSGSIZE. */
 int policy_block_convert(uint8_t *out, size_t capacity, const uint8_t *data, size_t length, enum policy_form form,
 			 uint32_t *ends, uint32_t most);
+
+/* Which policies of a block of NEWPOLICY or UPDPOLICY messages the kernel finds in a tree and not by hash, those with
+ * a security context left out: it does not look at that in a DELPOLICY by index. Of each, in arrays of `most`: what
+ * the kernel tells trees apart by (from the first byte: uint16_t family, uint8_t type, uint8_t direction, uint32_t
+ * if_id), number in the block, index, and key (POLICY_KEYS, POLICY_KEY_SIZE bytes). `limits` are the hash thresholds
+ * as policies meet them: for IPv4 and then IPv6, for each direction, prefix lengths of destination and source.
+ * Returns how many, -EBADMSG or -EMSGSIZE. */
+enum { POLICY_LIMITS_SIZE = 12 };
+int policy_block_in_trees(uint64_t *trees, uint32_t *numbers, uint32_t *indices, uint8_t *keys, uint32_t most,
+			  const uint8_t *data, size_t length, const uint8_t *limits);
+
+/* Sets the index of each policy of a block of NEWPOLICY or UPDPOLICY messages to indices[0 .. count). Returns 0, or
+ * -EBADMSG when the block is not `count` of them. */
+int policy_block_set_indices(uint8_t *data, size_t length, const uint32_t *indices, uint32_t count);
 
 /* Sets the type of each message in a block. Returns 0 or -EBADMSG. */
 int policy_block_retype(uint8_t *data, size_t length, uint16_t message_type);

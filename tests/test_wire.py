@@ -248,8 +248,12 @@ def test_blocks(parts: list[bytes], count: int) -> None:
     agree("policy_keys", block, count)
     for by_index in (False, True):
         agree("delete_messages", block, count, by_index)
+    agree("policies_in_trees", block, bytes([32, 32, 24, 0, 8, 16, 128, 128, 64, 0, 48, 1]))
     one, other = bytearray(block), bytearray(block)
     assert outcome(native.retype, one, 0x19) == outcome(pure.retype, other, 0x19)
+    assert one == other
+    indices = range(0xFFFFFFFF, 0xFFFFFFFF - count, -1)
+    assert outcome(native.set_indices, one, indices) == outcome(pure.set_indices, other, indices)
     assert one == other
 
 

@@ -37,6 +37,7 @@ from xfrm_ext.constants import (
     StateExtraFlag,
     StateFlag,
 )
+from xfrm_ext.delete_where import DeleteResult
 from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.errors import (
     AlreadyExists,
@@ -97,6 +98,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "DefaultAction",
+    "DeleteResult",
     "Direction",
     "Encapsulation",
     "EncapsulationType",

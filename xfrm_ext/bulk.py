@@ -3,7 +3,7 @@
 
 The rules, from measurements of the kernel: up to 256 messages in a send, an ACK for the last only (one that is
 refused always answers); never more replies outstanding than the receive buffer holds; and in a namespace whose
-hash tables are still small, wait for them to grow (see ``_Pacer``).
+hash tables are still small, wait for them to grow (see ``pacer``).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from xfrm_ext.errors import (
     kernel_error,
 )
 from xfrm_ext.info import SpdInfo
+from xfrm_ext.pacer import Pacer
 from xfrm_ext.policy import Policy
 from xfrm_ext.state import State
 from xfrm_ext.transport import BatchOutcome, Transport, messages
@@ -155,61 +156,6 @@ class LoadResult:
         return ", ".join(parts)
 
 
-class _Pacer:
-    """Waits for the kernel's hash growth where that is cheaper than running ahead of it.
-
-    The kernel doubles its policy tables from a work item, at 8 to 16 ms a doubling. Until then insertion walks
-    chains that a tight loader makes hundreds long: a cold load of 100,000 took 0.2 s paced, up to 0.9 s unpaced.
-    """
-
-    _STEP_COST = 30e-9  # seconds to walk one entry of a chain, measured
-    _DOUBLING = 8e-3  # seconds that a doubling takes at least
-    _LARGEST = 524287  # the mask at which the tables were seen to stop growing
-    _PATIENCE = 0.1  # seconds without growth after which to give up
-
-    def __init__(self, info: Callable[[], SpdInfo]) -> None:
-        self._info = info
-        self._loaded = 0
-        self._mask = -1
-        self._total = 0
-        self._given_up = False
-
-    def before(self, count: int, remaining: int | None, deadline: float | None) -> None:
-        """Called before each send of `count` additions, `remaining` items from the end (None: not known)."""
-        if self._mask < 0:
-            self._look()
-            self._loaded = self._total
-        ahead = self._loaded if remaining is None else remaining
-        started = time.monotonic()
-        while not self._given_up and self._behind(ahead):
-            if self._look():
-                started = time.monotonic()
-                continue
-            now = time.monotonic()
-            if now - started > self._PATIENCE or (deadline is not None and now >= deadline):
-                self._given_up = True
-                break
-            time.sleep(0.001)
-        self._loaded += count
-
-    def _behind(self, ahead: int) -> bool:
-        if self._mask >= min(self._loaded, self._LARGEST):
-            return False
-        return ahead * self._loaded / (self._mask + 1) * self._STEP_COST > self._DOUBLING
-
-    def _look(self) -> bool:
-        """Asks for the mask. Returns whether it grew."""
-        try:
-            info = self._info()
-        except XfrmError:  # the load itself will say what is wrong
-            self._given_up = True
-            return False
-        self._total = info.total
-        grown = info.hash_mask > self._mask
-        self._mask = info.hash_mask
-        return grown
-
-
 _GONE = (errno.ENOENT, errno.ESRCH)
 _ROLLBACK_TIMEOUT = 30.0  # seconds, for each wait
 
@@ -322,7 +268,7 @@ class Load:
         self.total: int | None = None
         self._transport = transport
         self._items = items
-        self._pacer = _Pacer(info) if items.waits and operation != "delete" else None
+        self._pacer = Pacer(info) if items.waits and operation != "delete" else None
         self._on_error = on_error
         self._batch = batch
         self._progress = progress

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xfrm_ext.bulk import LoadResult
     from xfrm_ext.keying import Step
+    from xfrm_ext.policy import PolicyId
+    from xfrm_ext.state_id import StateId
 
 __all__ = [
     "AlreadyExists",
@@ -99,7 +101,8 @@ class KernelError(XfrmError, OSError):
     ``errno`` the kernel's number; ``operation`` what was asked ("add policy"); ``kernel_text`` the kernel's
     own words (extended ACK), "" if it gave none; ``attribute`` the attribute it complains about
     ("XFRMA_TMPL"), ``None`` if it named none; ``index`` the item of a bulk operation (from 0), else ``None``;
-    ``line`` the line of a batch file that the item came from, else ``None``.
+    ``line`` the line of a batch file that the item came from, else ``None``; ``which`` the PolicyId or StateId of
+    what `delete_where` could not delete, else ``None``.
     """
 
     def __init__(
@@ -117,12 +120,15 @@ class KernelError(XfrmError, OSError):
         self.attribute = attribute
         self.index = index
         self.line = line
+        self.which: PolicyId | StateId | None = None
 
     def __str__(self) -> str:
         code = errno_module.errorcode.get(self.errno or 0, str(self.errno))
         where = "" if self.index is None else f" (item {self.index})"
         if self.line is not None:
             where = f" (line {self.line})"
+        elif self.which is not None:
+            where = f" (item {self.index}, {self.which})"
         text = f"{self.operation}{where}: {self.strerror} [{code}]"
         if self.kernel_text:
             text += f": {self.kernel_text}"
@@ -130,7 +136,7 @@ class KernelError(XfrmError, OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = (self.errno, self.operation, self.kernel_text, self.attribute, self.index, self.line)
-        return type(self), state
+        return type(self), state, {"which": self.which}
 
 
 class AlreadyExists(KernelError, FileExistsError):

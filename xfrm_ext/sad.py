@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from xfrm_ext.constants import (
     Protocol,
     StateDirection,
 )
+from xfrm_ext.delete_where import DeleteResult, Deletion, named, state_names
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.event import AsyncEvent, StateExpired
 from xfrm_ext.info import SadInfo
@@ -269,6 +270,37 @@ class Sad:
         session = self._session
         info, wait = session.spd.count, session.timeout
         return load(session._transport, _ITEMS, info, wait, source, operation, on_error, batch, progress, timeout)
+
+    def delete_where(
+        self,
+        predicate: Callable[[State], object],
+        *,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+        on_error: OnError = "collect",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> DeleteResult:
+        """Deletes the states that ``predicate`` is true of, of all or of those that `dump` would show with the same
+        protocol, source, destination and family.
+
+        Everything else is as for `Spd.delete_where`: all are chosen before the first is deleted. They are deleted
+        by what names them, so one that was deleted and added again meanwhile is deleted too. A larval state without
+        an SPI can't be named: it is among the failed, and expires by itself.
+        """
+        session = self._session
+        codec = session._codec
+        wanted = StateFilter(protocol, source, destination, family)
+
+        def states() -> Iterator[tuple[State, bytes, int]]:
+            for block in self._blocks(wanted, "dump states"):
+                yield from state_names(block, codec.wire)
+
+        one = Deletion(session._transport, _ITEMS, session.spd.count, lambda name: named(codec, name))
+        return one.run(states(), predicate, on_error, batch, progress, timeout, session.timeout)
 
 
 def _state(value: object) -> State:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Literal
 
 from xfrm_ext import wire
 from xfrm_ext.ahead import ahead
@@ -25,14 +25,17 @@ from xfrm_ext.bulk import (
 )
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
+from xfrm_ext.delete_where import DeleteResult, Deletion, named, policy_names, without_index
 from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
 from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
+from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
 from xfrm_ext.value import is_selected
+from xfrm_ext.thresholds import limits_of, suggest
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
@@ -123,6 +126,26 @@ class Spd:
         (128, 128)."""
         self._session._talk(SpdThresholds(ipv4, ipv6), "set SPD thresholds")
 
+    def suggest_thresholds(self, policies: Iterable[Policy] | None = None) -> SpdThresholds:
+        """The hash thresholds that fit ``policies``, or those that are installed: for `set_thresholds`. Nothing is
+        changed. A family is None where what is set fits, or where it has no policy.
+
+        A policy whose prefixes are both at least as long as the thresholds is found by hash, of both prefixes cut
+        to the length of the thresholds: policies that are equal so far are in one chain. An addition goes through a
+        chain, so too short thresholds are slow: (0, 0) has all policies in one, and 16,000 of them take 5 s. The
+        others are in a tree (one for each direction, type and if_id), where additions are fast and packets find
+        their policy fast; but each update and each deletion by selector goes through the whole tree.
+
+        So this looks for the thresholds, among the lengths that the prefixes have, at which the sum of
+        3 * (policies in a tree)**2 over all trees and (policies in a chain)**2 over all chains is least: the
+        entries that the kernel passes if each policy is added, and updated or deleted, once, at what passing one
+        takes (measured). Of equals it takes the longest. A few short prefixes stay in the tree. Policies that
+        differ only in ports, marks or if_id are in one chain at any thresholds. About 300 bytes are kept for each
+        policy meanwhile. Raises ValidationError.
+        """
+        now = self.count().thresholds
+        return suggest(self.dump() if policies is None else policies, now)
+
     def defaults(self) -> PolicyDefaults | None:
         """What happens to packets that no policy is for (XFRM_MSG_GETDEFAULT); None: the kernel is older than Linux
         5.15 and lets them pass."""
@@ -157,6 +180,7 @@ class Spd:
         batch: int = BATCH,
         progress: Progress | None = None,
         timeout: float | None = None,
+        thresholds: SpdThresholds | Literal["suggest"] | None = None,
     ) -> LoadResult:
         """Adds, updates or deletes many policies, at the kernel's own speed.
 
@@ -165,16 +189,73 @@ class Spd:
         call added (it keeps about 200 bytes for each policy); both may have carried out items that came after
         it in the same send. "collect" goes on, and the result lists the refusals. ``batch`` is the number of
         messages in a send. ``progress(done, total)`` is called after each send, total None when the source
-        has no length. ``timeout`` in seconds is for the whole load.
+        has no length. ``timeout`` in seconds is for the whole load. ``thresholds`` are set before: an
+        SpdThresholds, or "suggest" for those that fit the source, which must be a list or tuple then (see
+        `suggest_thresholds`); the kernel sorts what is there anew a moment later. None leaves them as they are.
+
+        The kernel keeps policies with short prefixes in trees, and goes through all of a tree after each that is
+        deleted by selector. Where that would take longer than a dump, many are deleted by the index that one dump
+        shows (it keeps about 300 bytes for each policy in a tree), with the same result for each; only that one
+        which somebody else deletes and adds again meanwhile counts as not found. See docs/bulk.md.
 
         Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
         from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
         """
         session = self._session
         wait = session.timeout
-        return load(
-            session._transport, _ITEMS, self.count, wait, source, operation, on_error, batch, progress, timeout
-        )
+        items, transport = _ITEMS, session._transport
+        if thresholds is not None:
+            check_options(operation, on_error, batch, progress, timeout)
+            self._set_for(thresholds, source)
+        if operation == "delete":
+            total = len(source) if isinstance(source, Sized) else None
+            items = Removals(transport, self.count, total, wait)
+        try:
+            return load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+        finally:
+            if isinstance(items, Removals):
+                items.close()
+
+    def _set_for(self, thresholds: object, source: object) -> None:
+        """Sets the thresholds that a load of `source` was given."""
+        if thresholds == "suggest":
+            if not isinstance(source, (list, tuple)):
+                raise ValidationError("thresholds", "'suggest'", "is for a source that is a list or tuple")
+            thresholds = self.suggest_thresholds(source)
+        if not isinstance(thresholds, SpdThresholds):
+            raise ValidationError("thresholds", shown(thresholds), "is not an SpdThresholds, 'suggest' or None")
+        if thresholds != SpdThresholds():
+            self._session._talk(thresholds, "set SPD thresholds")
+
+    def delete_where(
+        self,
+        predicate: Callable[[Policy], object],
+        *,
+        on_error: OnError = "collect",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> DeleteResult:
+        """Deletes the policies that ``predicate`` is true of, main and sub, at the kernel's own speed.
+
+        All policies are read and all are chosen before the first is deleted: what the predicate raises leaves them
+        as they are. (Those of sockets are not shown to it: nobody else can delete them.) They are deleted by index,
+        so what an update makes of one meanwhile is deleted too. One that was deleted and added again stays; that
+        one, and one that is just gone, is in the result's ``vanished``, which is no error. The errors of ``failed``
+        say ``which`` policy each is about. About 200 bytes are kept for each that was chosen. on_error "raise"
+        stops behind the send that the first error was in. The rest is as for `load`. Raises ValidationError,
+        LoadError, KernelError, ReplyTimeout.
+        """
+        session = self._session
+        codec = session._codec
+
+        def policies() -> Iterator[tuple[Policy, bytes, int]]:
+            limits = limits_of(self.count())
+            for block in session._dump(wire.policy_dump_request(), "dump policies"):
+                yield from policy_names(block, limits, codec.wire)
+
+        one = Deletion(session._transport, _ITEMS, self.count, lambda name: named(codec, without_index(name)))
+        return one.run(policies(), predicate, on_error, batch, progress, timeout, session.timeout)
 
     def load_batch_file(
         self,

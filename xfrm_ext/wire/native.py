@@ -7,6 +7,7 @@ Knows no value classes and no sockets. What comes out of here is bytes, numbers 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from xfrm_ext.wire.shared import (
     NOT_FAMILY,
     NOT_PREFIX,
     PREFIX_LENGTH,
+    SMALLEST_POLICY,
     PolicyOptions,
     attribute_at,
     bad_lengths,
@@ -40,6 +42,7 @@ from xfrm_ext.wire.shared import (
     policy_dump_request,
     refused,
     too_long,
+    tree_fields,
     unreadable,
 )
 
@@ -64,6 +67,7 @@ __all__ = [
     "migration_bytes",
     "migration_fields",
     "pack",
+    "policies_in_trees",
     "policy_bytes",
     "policy_dump_request",
     "policy_fields",
@@ -74,10 +78,12 @@ __all__ = [
     "retype",
     "selector_bytes",
     "selector_fields",
+    "set_indices",
     "state_counters",
     "state_fields",
     "template_bytes",
     "template_fields",
+    "tree_fields",
     "unpack",
 ]
 
@@ -91,6 +97,7 @@ _buffer = ffi.buffer
 _SELECTOR_VIEW = ffi.typeof("struct selector_view *")
 _BYTES = ffi.typeof("uint8_t[]")
 _UINT32S = ffi.typeof("uint32_t[]")
+_UINT64S = ffi.typeof("uint64_t[]")
 _OPTIONS = ffi.typeof("struct policy_options *")
 _pack_selector = lib.selector_pack
 _pack_policy = lib.policy_pack
@@ -392,9 +399,39 @@ def policy_keys(block: bytes | bytearray, count: int) -> list[bytes]:
 
 
 def delete_messages(block: bytes | bytearray, count: int, by_index: bool) -> bytearray:
-    """The DELPOLICY messages for a block of NEWPOLICY messages."""
+    """The DELPOLICY messages for a block of NEWPOLICY messages: by selector, or by index where they have one."""
     form = lib.POLICY_DELETE_BY_INDEX if by_index else lib.POLICY_DELETE
     return bytearray(_convert(block, form, count)[0])
+
+
+def policies_in_trees(
+    block: bytes | bytearray, limits: bytes
+) -> tuple[list[int], list[int], list[int], list[bytes]]:
+    """Which of a block's policies the kernel finds in a tree and not by hash, without those that have a security
+    context: of each the tree (as tree_fields knows it), the number in the block, the index and the key.
+
+    `limits`: the least prefix lengths of those found by hash, of destination and source for each direction (in,
+    out, fwd), for IPv4 and then for IPv6.
+    """
+    most = len(block) // SMALLEST_POLICY
+    trees, keys = _new_unset(_UINT64S, most), _new_unset(_BYTES, most * POLICY_KEY_SIZE)
+    numbers, indices = _new_unset(_UINT32S, most), _new_unset(_UINT32S, most)
+    data = ffi.from_buffer(block)
+    count = lib.policy_block_in_trees(trees, numbers, indices, keys, most, data, len(block), _sized(limits, 12))
+    if count < 0:
+        raise bad_lengths(A_POLICY_BLOCK)
+    if not count:
+        return [], [], [], []
+    parts = _taken(keys, count * POLICY_KEY_SIZE)
+    each = [parts[start : start + POLICY_KEY_SIZE] for start in range(0, len(parts), POLICY_KEY_SIZE)]
+    return ffi.unpack(trees, count), ffi.unpack(numbers, count), ffi.unpack(indices, count), each
+
+
+def set_indices(block: bytearray, indices: Sequence[int]) -> None:
+    """Sets the index of each of a block's policies."""
+    native = ffi.from_buffer(_UINT32S, array("I", indices))
+    if lib.policy_block_set_indices(ffi.from_buffer(block), len(block), native, len(indices)):
+        raise bad_lengths(A_POLICY_BLOCK)
 
 
 def retype(block: bytearray, message: int) -> None:

@@ -8,6 +8,7 @@ does not, to decode captures for one; it is what the C is tested against; and it
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -50,6 +51,8 @@ from xfrm_ext.wire.shared import (
     NOT_ADDRESS,
     NOT_FAMILY,
     NOT_PREFIX,
+    SMALLEST_POLICY,
+    TREE,
     PolicyOptions,
     attribute_at,
     bad_lengths,
@@ -62,6 +65,7 @@ from xfrm_ext.wire.shared import (
     policy_dump_request,
     refused,
     too_long,
+    tree_fields,
     unreadable,
 )
 from xfrm_ext.wire.text import address_bytes, address_text, protocol_number, read_prefix
@@ -88,6 +92,7 @@ __all__ = [
     "migration_bytes",
     "migration_fields",
     "pack",
+    "policies_in_trees",
     "policy_bytes",
     "policy_dump_request",
     "policy_fields",
@@ -98,10 +103,12 @@ __all__ = [
     "retype",
     "selector_bytes",
     "selector_fields",
+    "set_indices",
     "state_counters",
     "state_fields",
     "template_bytes",
     "template_fields",
+    "tree_fields",
     "unpack",
 ]
 
@@ -503,36 +510,92 @@ def _hash(label: bytes) -> int:
     return value
 
 
+def _key(parts: _Parts) -> bytes:
+    fixed, options = parts.fixed, parts.options
+    value, mask = options.mark or (0, 0)
+    context = options.security_context
+    return _KEY.pack(
+        (
+            fixed["selector"],
+            value & mask,
+            mask,
+            options.if_id or 0,
+            0 if context is None else _hash(context[0]),
+            fixed["direction"],
+            options.policy_type or 0,
+            context is not None,
+        )
+    )
+
+
 def policy_keys(block: bytes | bytearray, count: int) -> list[bytes]:
     """What the kernel tells the block's policies apart by, in their order."""
-    keys = []
-    for fixed, _, options, _ in _whole_policies(block, count):
-        value, mask = options.mark or (0, 0)
-        context = options.security_context
-        keys.append(
-            _KEY.pack(
-                (
-                    fixed["selector"],
-                    value & mask,
-                    mask,
-                    options.if_id or 0,
-                    0 if context is None else _hash(context[0]),
-                    fixed["direction"],
-                    options.policy_type or 0,
-                    context is not None,
-                )
-            )
-        )
-    return keys
+    return [_key(parts) for parts in _whole_policies(block, count)]
 
 
 def delete_messages(block: bytes | bytearray, count: int, by_index: bool) -> bytearray:
-    """The DELPOLICY messages for a block of NEWPOLICY messages."""
+    """The DELPOLICY messages for a block of NEWPOLICY messages: by selector, or by index where they have one."""
     result = bytearray()
     for fixed, _, options, _ in _whole_policies(block, count):
-        selector, index = (_NO_SELECTOR, fixed["index"]) if by_index else (fixed["selector"], 0)
+        selector, index = (_NO_SELECTOR, fixed["index"]) if by_index and fixed["index"] else (fixed["selector"], 0)
         result += policy_id_bytes(uapi.XFRM_MSG_DELPOLICY, selector, index, fixed["direction"], options)
     return result
+
+
+def _policy_messages(block: Buffer) -> Iterator[memoryview]:
+    """The messages of a block, which must be of NEWPOLICY and UPDPOLICY; attributes are not looked at."""
+    for message in _messages(block, A_POLICY_BLOCK):
+        kind = HEADER.unpack_from(message)[1]
+        if len(message) < SMALLEST_POLICY or kind not in (uapi.XFRM_MSG_NEWPOLICY, uapi.XFRM_MSG_UPDPOLICY):
+            raise bad_lengths(A_POLICY_BLOCK)
+        yield message
+
+
+_PLACE = struct.Struct("=HBB")  # of family and prefix lengths (destination, source) in struct xfrm_selector
+_PLACE_OFFSET, _INDEX_OFFSET, _DIRECTION_OFFSET = HEADER.size + 40, HEADER.size + 156, HEADER.size + 160
+
+
+def policies_in_trees(
+    block: bytes | bytearray, limits: bytes
+) -> tuple[list[int], list[int], list[int], list[bytes]]:
+    """Which of a block's policies the kernel finds in a tree and not by hash, without those that have a security
+    context: of each the tree (as tree_fields knows it), the number in the block, the index and the key.
+
+    `limits`: the least prefix lengths of those found by hash, of destination and source for each direction (in,
+    out, fwd), for IPv4 and then for IPv6.
+    """
+    if len(limits) < 12:
+        raise bad_lengths("a structure")
+    trees, numbers, indices, keys = [], [], [], []
+    for number, message in enumerate(_policy_messages(block)):
+        family, destination, source = _PLACE.unpack_from(message, _PLACE_OFFSET)
+        direction = message[_DIRECTION_OFFSET]
+        if direction > 2 or family not in (_INET, _INET6):
+            continue
+        place = (6 if family == _INET6 else 0) + 2 * direction
+        if destination >= limits[place] and source >= limits[place + 1]:
+            continue
+        parts = _policy_parts(message, A_POLICY_BLOCK)
+        options = parts.options
+        if options.security_context is None:
+            tree = TREE.pack(family, options.policy_type or 0, direction, options.if_id or 0)
+            trees.append(int.from_bytes(tree, sys.byteorder))
+            numbers.append(number)
+            indices.append(parts.fixed["index"])
+            keys.append(_key(parts))
+    return trees, numbers, indices, keys
+
+
+def set_indices(block: bytearray, indices: Sequence[int]) -> None:
+    """Sets the index of each of a block's policies."""
+    done = 0
+    for message in _policy_messages(block):
+        if done == len(indices):
+            raise bad_lengths(A_POLICY_BLOCK)
+        struct.pack_into("=I", message, _INDEX_OFFSET, indices[done])
+        done += 1
+    if done != len(indices):
+        raise bad_lengths(A_POLICY_BLOCK)
 
 
 def retype(block: bytearray, message: int) -> None:

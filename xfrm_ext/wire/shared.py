@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from typing import Any, NamedTuple
 
 from xfrm_ext.checks import shown
@@ -12,6 +14,9 @@ from xfrm_ext.wire.layouts import ATTRIBUTE, HEADER, NLM_F_DUMP, NLM_F_REQUEST, 
 
 ALL_ALGORITHMS = (0xFFFFFFFF,) * 3
 LONGEST = 65536  # bytes of a message: what fits the send buffers that systems give
+
+SMALLEST_POLICY = HEADER.size + 168  # bytes of a NEWPOLICY message
+TREE = struct.Struct("=HBBI")  # family, type, direction, if_id
 
 # What ValidationError says of texts and messages.
 NOT_PREFIX = "is not an IP prefix"
@@ -90,6 +95,11 @@ def refused() -> ValidationError:
 def policy_dump_request() -> bytes:
     """An XFRM_MSG_GETPOLICY message that asks for all policies."""
     return HEADER.pack(HEADER.size, uapi.XFRM_MSG_GETPOLICY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+
+
+def tree_fields(tree: int) -> tuple[int, int, int, int]:
+    """What tells one of the kernel's trees of policies from others: family, type, direction, if_id."""
+    return TREE.unpack(tree.to_bytes(8, sys.byteorder))
 
 
 def header(message: Any) -> tuple[int, int, int, int, int]:
