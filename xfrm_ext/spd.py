@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfrm_ext import wire
 from xfrm_ext.ahead import ahead
@@ -169,6 +169,44 @@ class Spd:
         wait = session.timeout
         return load(
             session._transport, _ITEMS, self.count, wait, source, operation, on_error, batch, progress, timeout
+        )
+
+    def load_columns(
+        self,
+        template: Policy,
+        *,
+        operation: Operation = "add",
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        **columns: Any,
+    ) -> LoadResult:
+        """Adds, updates or deletes as many policies as the columns have rows: ``template`` with the fields of each
+        row in place of its own.
+
+        A column is a buffer (numpy, array, memoryview, bytes), a list, a tuple, a range or an Arrow array; a
+        single value is that of all rows. Names are those of fields (``destination``, ``priority``, ``template_reqid``):
+        docs/columns.md lists them, and what each may be.
+
+        All rows are checked before anything is sent: ValidationError names the column and the row
+        (``destination[17]``). The options, the result and what else may be raised are as for `load`.
+        """
+        with compiled_module_needed("a load from columns"):
+            from xfrm_ext.columns_write import load_columns
+        session = self._session
+        return load_columns(
+            session._transport,
+            _ITEMS,
+            self.count,
+            session.timeout,
+            template,
+            columns,
+            operation,
+            on_error,
+            batch,
+            progress,
+            timeout,
         )
 
     def load_batch_file(
