@@ -186,7 +186,7 @@ class Spd:
         row in place of its own.
 
         A column is a buffer (numpy, array, memoryview, bytes), a list, a tuple, a range or an Arrow array; a
-        single value is that of all rows. Names are those of fields (``destination``, ``priority``, ``template_reqid``):
+        single value is that of all rows. Names are those of fields (``priority``, ``template_reqid``):
         docs/columns.md lists them, and what each may be.
 
         All rows are checked before anything is sent: ValidationError names the column and the row
