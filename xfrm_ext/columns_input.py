@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, NoReturn, TypeAlias
@@ -93,8 +93,8 @@ def numbers(value: Any, name: str, convert: Callable[[Any, str], int]) -> Number
         return _listed(value, name, convert)
     found = _buffer(value, name) or _arrow(value, name)
     if found is None:
-        if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-            raise ValidationError(name, None, _unreadable(value))
+        if not isinstance(value, str):
+            _refuse_iterable(value, name)
         return _one(convert(value, name))
     if isinstance(found, Packed):  # flat bytes
         width = found.width or 1
@@ -116,8 +116,7 @@ def addresses(value: Any, name: str) -> Column:
         return _listed_addresses(value, name)
     found = _buffer(value, name) or _arrow(value, name)
     if found is None:
-        if isinstance(value, Iterable):
-            raise ValidationError(name, None, _unreadable(value))
+        _refuse_iterable(value, name)
         return _one(_integer(value, name))
     if (isinstance(found, Packed) and found.width not in (0, 4, 16)) or (
         isinstance(found, Numbers) and found.rows.width < 4
@@ -130,7 +129,11 @@ def keys(value: Any, name: str, size: int) -> Packed:
     """A column of keys of `size` bytes. Errors show nothing of them."""
     if isinstance(value, (list, tuple)):
         return _listed_keys(value, name, size)
-    found = None if isinstance(value, (str, Secret)) else _buffer(value, name, keys=True) or _arrow(value, name)
+    found = (
+        None
+        if isinstance(value, (str, Secret))
+        else _buffer(value, name, keys=True) or _arrow(value, name, keys=True)
+    )
     if not isinstance(found, Packed) or found.width not in (0, size):
         what = None if isinstance(found, Packed) and found.width else _type(value)
         rule = f"has keys of {found.width} bytes, and the template's has {size}" if what is None else _NOT_KEYS  # type: ignore[union-attr]
@@ -143,8 +146,13 @@ def keys(value: Any, name: str, size: int) -> Packed:
     return found
 
 
-def _unreadable(value: object) -> str:
-    return f"is {article(type(value).__name__)}: a column is a buffer, a list, a tuple, a range or an Arrow array"
+def _refuse_iterable(value: Any, name: str) -> None:
+    try:
+        iter(value)
+    except TypeError:  # also of an array without dimensions, which is one value
+        return
+    rule = f"is {article(type(value).__name__)}: a column is a buffer, a list, a tuple, a range or an Arrow array"
+    raise ValidationError(name, None, rule)
 
 
 def _type(value: object) -> str:
@@ -269,8 +277,8 @@ def _buffer(value: Any, name: str, keys: bool = False) -> Column | None:
     if view.ndim == 1 and code and code in _UNSIGNED + _SIGNED:
         rows = Rows(data, view.itemsize, view.itemsize, 0, True, code in _SIGNED, swapped)
         return Numbers(rows, len(view))
-    shape = f" of {view.ndim} dimensions" if view.ndim > 1 else ""
-    raise ValidationError(name, _type(value), f"is not of integers, bytes or text{shape}")
+    of = f"{_type(value)} of {view.ndim} dimensions" if view.ndim > 1 else _type(value)
+    raise ValidationError(name, of, "is not of integers, bytes or text")
 
 
 def _format(text: str) -> tuple[str, str]:
@@ -283,7 +291,7 @@ def _format(text: str) -> tuple[str, str]:
 # --- Arrow ----------------------------------------------------------------------------------------------
 
 
-def _arrow(value: Any, name: str) -> Column | None:
+def _arrow(value: Any, name: str, keys: bool = False) -> Column | None:
     """The rows of what has the Arrow PyCapsule interface. None: it has not."""
     if not (hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")):
         return None
@@ -292,12 +300,12 @@ def _arrow(value: Any, name: str) -> Column | None:
     except ModuleNotFoundError:
         rule = "is from Arrow, which takes nanoarrow to read: pip install 'xfrm-ext[arrow]'"
         raise ValidationError(name, _type(value), rule) from None
-    if hasattr(value, "__arrow_c_array__"):
-        chunks = [nanoarrow.c_array(value)]
-    else:
+    if hasattr(value, "__arrow_c_stream__"):  # what is in several chunks has no array
         stream = nanoarrow.c_array_stream(value)
         schema = stream.get_schema()
         chunks = list(stream) or [nanoarrow.c_array([], schema)]
+    else:
+        chunks = [nanoarrow.c_array(value)]
     _refuse_nulls(chunks, name)
     schema = chunks[0].schema
     kind = "" if schema.dictionary is not None else schema.format
@@ -308,7 +316,7 @@ def _arrow(value: Any, name: str) -> Column | None:
         return Numbers(Rows(data, width, width, start, is_signed=kind.islower()), count)
     if kind.startswith("w:") and kind != "w:0":
         width = int(kind[2:])
-        if len(chunks) > 1 and width not in (4, 16):
+        if len(chunks) > 1 and keys:
             raise ValidationError(name, f"{len(chunks)} chunks", "are not one, and keys are not copied")
         data, start = _joined(chunks, width)
         return Packed(data, width, count, start)
@@ -319,7 +327,7 @@ def _arrow(value: Any, name: str) -> Column | None:
         buffers, width = chunk.view(), 4 if kind == "u" else 8
         return Text(Texts(buffers.buffer(2), buffers.buffer(1), width, chunk.offset), count)
     if kind in ("u", "U", "vu"):
-        return _listed_addresses(nanoarrow.Array(value).to_pylist(), name)
+        return _listed_addresses([one for chunk in chunks for one in nanoarrow.Array(chunk).to_pylist()], name)
     raise ValidationError(name, _type(value), f"is of Arrow's format {shown(schema.format)}, which is no column")
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from xfrm_ext import wire
@@ -451,9 +452,12 @@ def _read(
         name = ALIASES.get(given, given) if table is POLICY_COLUMNS else given
         column = table.get(name)
         if column is None:
-            raise ValidationError(given, None, f"is no column of {owner}, which are: {', '.join(table)}")
+            near = get_close_matches(given, table, 1)
+            rule = f": did you mean {near[0]}?" if near else " (docs/columns.md has their names)"
+            raise ValidationError(given, None, f"is no column of {owner}{rule}")
         if name in found:
-            raise ValidationError(given, None, f"is another name for {name}, which is given too")
+            other = next(alias for alias, own in ALIASES.items() if own == name)
+            raise ValidationError(given, None, f"is given twice, as {other} and as {name}")
         if column.size == 16:
             found[name] = addresses(value, name)
         elif column.size:
