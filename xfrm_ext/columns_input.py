@@ -177,7 +177,7 @@ def _one(number: int) -> Numbers:
 
 def _listed(values: list[Any] | tuple[Any, ...] | range, name: str, convert: Callable[[Any, str], int]) -> Numbers:
     if isinstance(values, range) or set(map(type, values)) <= {int}:
-        for code in "qQ":
+        for code in "Qq":  # the usual one is the faster, too
             try:
                 rows = array(code, values)
             except OverflowError:
@@ -188,7 +188,7 @@ def _listed(values: list[Any] | tuple[Any, ...] | range, name: str, convert: Cal
 
 
 def _listed_addresses(values: list[Any] | tuple[Any, ...] | range, name: str) -> Column:
-    if isinstance(values, range) or (values and set(map(type, values)) == {int}):
+    if isinstance(values, range) or (values and type(values[0]) is int):
         return _listed(values, name, _integer)
     try:
         text = "\n".join(values)
