@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,7 +18,19 @@ from typing import Any, Final, NoReturn
 
 from xfrm_ext import wire
 from xfrm_ext.address import ANY
-from xfrm_ext.bulk import Block, Items, Load, LoadResult, OnError, Operation, Progress, check_options
+from xfrm_ext.ahead import ahead
+from xfrm_ext.bulk import (
+    LARGEST_BLOCK,
+    Block,
+    Items,
+    Load,
+    LoadResult,
+    OnError,
+    Operation,
+    Progress,
+    block_sizes,
+    check_options,
+)
 from xfrm_ext.checks import choice, choices, instance, integer, shown
 from xfrm_ext.checks import flags as checked_flags
 from xfrm_ext.columns_input import Column as Given
@@ -38,9 +50,6 @@ from xfrm_ext.wire.columns_write import Packer, Pair, Rows, Target
 from xfrm_ext.wire.layouts import ATTRIBUTE, ATTRIBUTES, HEADER, MESSAGES, TEMPLATE, TYPE_MASK, ReplayEsn, aligned
 from xfrm_ext.wire.shared import NOT_ADDRESS, NOT_FAMILY, NOT_PREFIX, PREFIX_LENGTH, message_type, other_family
 
-_BLOCK = 2048
-"""Rows in a block, about: its messages stay in the processor's second cache until they are sent."""
-_BLOCK_SIZE = 1 << 20
 _INET, _INET6 = int(Family.INET), int(Family.INET6)
 _FAMILIES = (_INET, _INET6)
 _ALL_ONES = 0xFFFFFFFF
@@ -404,27 +413,28 @@ class _Writer:
                 once.append((rows, target))
         model = self._model
         if once:
-            model = wire.memory(bytes(len(self._model)))
-            Packer(self._model, once).pack(model, 0, 1)
+            model = wire.memory(bytes(len(model)))
+            Packer(self._model, once).write(model, 0, 1)
         return Packer(model, varying)
 
-    def blocks(self, items: Items, operation: Operation, batch: int) -> Generator[Block, None, None]:
-        """The messages, in blocks that hold whole sends."""
+    def blocks(self, items: Items, operation: Operation, sizes: Iterator[int]) -> Generator[Block, None, None]:
+        """The messages, in blocks of these sizes."""
         kind = items.update if operation == "update" else message_type(self._view)
         packer = self.packer(kind)
-        step = max(batch, min(_BLOCK, _BLOCK_SIZE // packer.size) // batch * batch)
-        for first in range(0, self.rows, step):
-            count = min(step, self.rows - first)
-            block = bytearray(count * packer.size)
+        first = 0
+        while first < self.rows:
+            count = min(next(sizes), self.rows - first)
+            block = packer.pack(first, count)
             try:
-                packer.pack(block, first, count)
                 if operation == "delete":
                     added, block = block, items.deletions(block, count)
-                    added[:] = bytes(len(added))
+                    if not items.waits:
+                        added[:] = bytes(len(added))
                 yield Block(block, count, None)
             finally:
                 if not items.waits:
                     block[:] = bytes(len(block))  # it held keys
+            first += count
 
 
 def _attributes(message: memoryview) -> dict[int, tuple[int, int]]:
@@ -641,5 +651,9 @@ def load_columns(
     writer = make(template, columns, transport.interface_index)
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = writer.rows
-    with closing(writer.blocks(items, operation, batch)) as blocks:  # what it made last may hold keys
+    blocks = writer.blocks(items, operation, block_sizes(batch, progress))
+    with closing(blocks):  # what it made last may hold keys
+        if items.waits and writer.rows > LARGEST_BLOCK:
+            with ahead(blocks) as made:
+                return one.run(made)
         return one.run(blocks)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from xfrm_ext._native import ffi, lib
 
 _ADDRESS = ffi.typeof("struct column_address[]")
+_BYTES = ffi.typeof("uint8_t[]")
 _COLUMN = ffi.typeof("struct column *")
 _COLUMNS = ffi.typeof("struct column[]")
 _FAULT = ffi.typeof("struct column_fault *")
@@ -87,7 +88,7 @@ class Families(NamedTuple):
 
 def _fill(native: Any, rows: Rows) -> Any:
     """Sets what a struct column says of its rows. Returns what has to stay alive with it."""
-    held = ffi.from_buffer("uint8_t[]", rows.data)
+    held = ffi.from_buffer(_BYTES, rows.data)
     native.data = held + rows.start
     native.stride, native.width = rows.stride, rows.width
     native.is_number, native.is_signed, native.is_swapped = rows.is_number, rows.is_signed, rows.is_swapped
@@ -141,10 +142,10 @@ def read_texts(texts: Texts, count: int, is_prefix: bool) -> tuple[Any, Families
     """Reads addresses or prefixes into an array of struct column_address, ADDRESS_SIZE bytes each."""
     out = _new_unset(_ADDRESS, count)
     native, fault = ffi.new("struct column_texts *"), ffi.new(_FAULT)
-    data = ffi.from_buffer("uint8_t[]", texts.data)
+    data = ffi.from_buffer(_BYTES, texts.data)
     native.data, native.size = data, len(data)
     if texts.offsets is not None:
-        offsets = ffi.from_buffer("uint8_t[]", texts.offsets)
+        offsets = ffi.from_buffer(_BYTES, texts.offsets)
         native.offsets, native.offset_width = offsets + texts.first * texts.offset_width, texts.offset_width
     native.width, native.unit, native.is_swapped = texts.width, texts.unit, texts.is_swapped
     native.is_prefix = is_prefix
@@ -200,7 +201,7 @@ class Packer:
     """Makes messages of rows: copies of a model, with the rows of columns written into them, in their order."""
 
     def __init__(self, model: Any, columns: Sequence[tuple[Rows, Target]]) -> None:
-        self._model = ffi.from_buffer("uint8_t[]", model)
+        self._model = ffi.from_buffer(_BYTES, model)
         self._count = len(columns)
         self._columns = ffi.new(_COLUMNS, self._count)
         self._kept = []
@@ -216,9 +217,15 @@ class Packer:
         """Bytes of a message."""
         return len(self._model)
 
-    def pack(self, out: Any, first: int, count: int) -> None:
-        """Writes the messages of rows [first, first + count) into a buffer of as many times `size` bytes."""
-        room = ffi.from_buffer("uint8_t[]", out, require_writable=True)
+    def pack(self, first: int, count: int) -> Any:
+        """The messages of rows [first, first + count), in memory of their own."""
+        out = _new_unset(_BYTES, count * self.size)
+        lib.columns_pack(out, first, count, self._model, self.size, self._columns, self._count)
+        return ffi.buffer(out)
+
+    def write(self, out: Any, first: int, count: int) -> None:
+        """Writes them into a buffer of as many times `size` bytes."""
+        room = ffi.from_buffer(_BYTES, out, require_writable=True)
         if len(room) != count * self.size:
             raise ValueError("the buffer is not of the messages' size")
         lib.columns_pack(room, first, count, self._model, self.size, self._columns, self._count)
