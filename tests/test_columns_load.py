@@ -55,8 +55,8 @@ class NotExported:
 BAD: list[tuple[Any, dict[str, Any], str]] = [
     # names, rows
     (PLAIN, {"destinaton": [1]}, "destinaton: is no column of policies: did you mean destination?"),
-    (PLAIN, {"aead_key": [b""]}, "aead_key: is no column of policies (docs/columns.md has their names)"),
-    (ESP, {"priority": [1]}, "priority: is no column of states (docs/columns.md has their names)"),
+    (PLAIN, {"aead_key": [b""]}, "aead_key: is no column of policies (docs/columns_write.md has their names)"),
+    (ESP, {"priority": [1]}, "priority: is no column of states (docs/columns_write.md has their names)"),
     (
         FIXED,
         {"reqid": [1], "template_reqid": [1]},

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import nanoarrow
@@ -117,6 +119,14 @@ PAIRED = {"family", "source_prefix_length", "destination_prefix_length", "templa
 
 def test_every_column_of_policies_is_listed() -> None:
     assert POLICY_VALUES.keys() | PAIRED == POLICY_COLUMNS.keys()
+
+
+@pytest.mark.parametrize(("kind", "table"), [("policies", POLICY_COLUMNS), ("states", STATE_COLUMNS)])
+def test_the_page_names_every_column(kind: str, table: Any) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "columns_write.md").read_text(encoding="utf-8")
+    lines = page.partition(f"| columns to load {kind} |")[2].partition("\n\n")[0].splitlines()
+    named = [name for line in lines[2:] for name in re.findall("`([a-z_]+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(table)
 
 
 @pytest.mark.parametrize("name", POLICY_VALUES)

@@ -463,7 +463,7 @@ def _read(
         column = table.get(name)
         if column is None:
             near = get_close_matches(given, table, 1)
-            rule = f": did you mean {near[0]}?" if near else " (docs/columns.md has their names)"
+            rule = f": did you mean {near[0]}?" if near else " (docs/columns_write.md has their names)"
             raise ValidationError(given, None, f"is no column of {owner}{rule}")
         if name in found:
             other = next(alias for alias, own in ALIASES.items() if own == name)

@@ -286,7 +286,7 @@ class Sad:
 
         A column is a buffer (numpy, array, memoryview, bytes), a list, a tuple, a range or an Arrow array; a
         single value is that of all rows. Names are those of fields (``destination``, ``spi``, ``aead_key``):
-        docs/columns.md lists them, and what each may be.
+        docs/columns_write.md lists them, and what each may be.
 
         All rows are checked before anything is sent: ValidationError names the column and the row
         (``destination[17]``). The options, the result and what else may be raised are as for `load`.
