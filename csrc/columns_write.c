@@ -152,6 +152,23 @@ int columns_check_index(const struct column *index, const struct column *directi
 
 /* --- texts --------------------------------------------------------------------------------------------------- */
 
+/* The text of one of Arrow's views: 12 bytes at most stand behind its length, more in a buffer, of which it has the
+ * number and the place. Returns NULL where it points at nothing. */
+static const char *text_of_view(const struct column_texts *texts, const uint8_t *view, size_t *length)
+{
+	uint64_t number, begin;
+
+	*length = load(view, 4, 0);
+	if (*length <= 12)
+		return (const char *)view + 4;
+	number = load(view + 8, 4, 0);
+	begin = load(view + 12, 4, 0);
+	if (number >= texts->buffer_count || begin > texts->buffer_sizes[number] ||
+	    *length > texts->buffer_sizes[number] - begin)
+		return NULL;
+	return (const char *)texts->buffers[number] + begin;
+}
+
 /* Finds the text of a row, from *position on where they are lines; one of 4-byte characters is copied to `copy`.
  * Returns NULL where there is none. */
 static const char *text_of(const struct column_texts *texts, uint64_t row, size_t *position, char copy[TEXT_ADDRESS_SIZE],
@@ -171,6 +188,8 @@ static const char *text_of(const struct column_texts *texts, uint64_t row, size_
 		*length = next - begin;
 		return data + begin;
 	}
+	if (texts->views)
+		return text_of_view(texts, texts->views + row * 16, length);
 	if (!texts->width) {
 		if (*position > texts->size)
 			return NULL;

@@ -72,6 +72,10 @@ struct column_texts {
 	size_t size;            /* bytes at `data` */
 	const uint8_t *offsets; /* of the first row; NULL: none */
 	uint32_t offset_width;  /* 4 or 8: row i is data[offsets[i] .. offsets[i + 1]) (Arrow) */
+	const uint8_t *views;   /* of the first row, 16 bytes each, or NULL: Arrow's, of which short texts are part */
+	const uint8_t *const *buffers; /* where the others are */
+	const size_t *buffer_sizes;
+	uint32_t buffer_count;
 	uint32_t width;         /* bytes of a row, filled up with NULs (numpy); 0: lines, each ended by '\n' but the last */
 	uint32_t unit;          /* bytes of a character of such a row, 1 or 4 */
 	uint8_t is_swapped;     /* such characters are not in the machine's byte order */

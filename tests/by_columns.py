@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import socket
+import struct
 from dataclasses import fields, replace
 from typing import Any
+
+import nanoarrow
 
 from xfrm_ext import (
     Encapsulation,
@@ -121,3 +124,18 @@ def state_of(template: State, row: dict[str, Any]) -> State:
 def packed(text: str) -> bytes:
     """The bytes of an address."""
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def views(texts: list[str], first: int) -> Any:
+    """An array of string views: what nanoarrow makes of them itself it can't hand on (0.9)."""
+    data, parts = b"", []
+    for text in texts:
+        part = struct.pack("=i", len(text)) + text.encode().ljust(12, b"\0")
+        if len(text) > 12:
+            part = struct.pack("=i4sii", len(text), text[:4].encode(), 0, len(data))
+            data += text.encode()
+        parts.append(part)
+    buffers = [None, b"".join(parts), data, struct.pack("=q", len(data))]
+    return nanoarrow.c_array_from_buffers(
+        nanoarrow.string_view(), len(texts) - first, buffers, null_count=0, offset=first
+    )

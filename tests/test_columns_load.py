@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import struct
 import sys
 from array import array
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import nanoarrow
 import numpy
 import pytest
-from by_columns import policy_of
+from by_columns import policy_of, views
 
 from xfrm_ext import (
     AeadAlgorithm,
@@ -43,6 +44,13 @@ ESN = State(*ENDS, spi=1, flags="esn", replay_window=64, aead=AeadAlgorithm("rfc
 
 def generator() -> Any:
     yield 1
+
+
+def broken_views(buffer: int, start: int) -> Any:
+    """A text of 20 bytes, which its buffer has not got."""
+    view = struct.pack("=i4sii", 20, b"2001", buffer, start)
+    buffers = [None, view, b"2001:db8:1:2:3:4:5:6", struct.pack("=q", 20)]
+    return nanoarrow.c_array_from_buffers(nanoarrow.string_view(), 1, buffers, null_count=0)
 
 
 class NotExported:
@@ -251,6 +259,23 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
         {"destination": nanoarrow.c_array(["x", "::", "10.0.0.256"], nanoarrow.string())[1:]},
         "destination[1]: '10.0.0.256' is not an IP prefix",
     ),
+    (
+        PLAIN,
+        {"destination": nanoarrow.Array.from_chunks([["::", "::1"], ["2001:db8::/300"]], nanoarrow.string())},
+        "destination[2]: '2001:db8::/300' has a wrong prefix length or netmask (IPv4: /0 to /32, IPv6: /0 to /128)",
+    ),
+    (
+        PLAIN,
+        {"destination": views(["::/0", "10.0.0.0.0/33"], 1)},
+        "destination[0]: '10.0.0.0.0/33' is not an IP prefix",
+    ),
+    (
+        PLAIN,
+        {"destination": views(["::/0", "1::1/8"], 0)},
+        "destination[1]: '1::1/8' has host bits set: the kernel would keep and compare them",
+    ),
+    (PLAIN, {"destination": broken_views(1, 0)}, "destination[0]: lies outside of the column's memory"),
+    (PLAIN, {"destination": broken_views(0, 8)}, "destination[0]: lies outside of the column's memory"),
     (PLAIN, {"destination": "any", "user": [1]}, "destination: 'any' is not an IP prefix"),
     (
         PLAIN,

@@ -17,7 +17,7 @@ from typing import Any
 import nanoarrow
 import numpy
 import pytest
-from by_columns import packed, policy_of, sent, state_of
+from by_columns import packed, policy_of, sent, state_of, views
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import U16, U32, U64, policies, prefixes
@@ -335,6 +335,8 @@ TEXT_FORMS: dict[str, Callable[[list[str]], Any]] = {
     "strided numpy U": lambda values: strided(numpy.array(values)),
     "arrow string": arrow(nanoarrow.string()),
     "arrow large string": arrow(nanoarrow.large_string()),
+    "arrow string view": lambda values: views(values, 0),
+    "arrow slice of views": lambda values: views(["x", "a text of more than twelve bytes", *values], 2),
     "arrow slice": lambda values: nanoarrow.c_array(["x", *values, "y"], nanoarrow.string())[1:-1],
     "arrow chunks": chunked(nanoarrow.string()),
 }

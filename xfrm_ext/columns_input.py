@@ -4,6 +4,7 @@ not be. Whether the values are right is not looked at here."""
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from collections.abc import Callable
@@ -61,27 +62,44 @@ class Packed:
 class Text:
     """Texts of addresses or prefixes."""
 
-    texts: Texts
-    count: int | None
-    """None: one value for all rows."""
+    chunks: list[Texts]
+    is_one: bool = False
+    """One value for all rows."""
+
+    @property
+    def count(self) -> int | None:
+        return None if self.is_one else sum(chunk.rows for chunk in self.chunks)
 
     def at(self, row: int) -> str:
         """One of them."""
-        texts = self.texts
-        data = memoryview(texts.data).cast("B")
-        if texts.offsets is not None:
-            flat = memoryview(texts.offsets).cast("B")
-            offsets = flat.cast("q") if texts.offset_width == 8 else flat.cast("i")
-            part = bytes(data[offsets[texts.first + row] : offsets[texts.first + row + 1]])
-        elif texts.width:
-            part = bytes(data[row * texts.width : (row + 1) * texts.width])
-            if texts.unit == 4:
-                order = sys.byteorder if not texts.is_swapped else "big" if sys.byteorder == "little" else "little"
-                return part.decode(f"utf-32-{order[0]}e", "replace").rstrip("\0")
-            part = part.rstrip(b"\0")
-        else:
-            part = bytes(data).split(b"\n")[row]
-        return part.decode("utf-8", "replace")
+        for chunk in self.chunks:
+            if row < chunk.rows:
+                return _text_at(chunk, row)
+            row -= chunk.rows
+        raise IndexError(row)
+
+
+def _text_at(texts: Texts, row: int) -> str:
+    data = memoryview(texts.data).cast("B")
+    if texts.offsets is not None:
+        flat = memoryview(texts.offsets).cast("B")
+        offsets = flat.cast("q") if texts.offset_width == 8 else flat.cast("i")
+        part = bytes(data[offsets[texts.first + row] : offsets[texts.first + row + 1]])
+    elif texts.views is not None:
+        view = bytes(memoryview(texts.views).cast("B")[16 * (texts.first + row) :][:16])
+        length, number, start = struct.unpack("=i4xii", view)
+        part = view[4 : 4 + length]
+        if length > 12:
+            part = bytes(memoryview(texts.buffers[number]).cast("B")[start : start + length])
+    elif texts.width:
+        part = bytes(data[row * texts.width : (row + 1) * texts.width])
+        if texts.unit == 4:
+            order = sys.byteorder if not texts.is_swapped else "big" if sys.byteorder == "little" else "little"
+            return part.decode(f"utf-32-{order[0]}e", "replace").rstrip("\0")
+        part = part.rstrip(b"\0")
+    else:
+        part = bytes(data).split(b"\n")[row]
+    return part.decode("utf-8", "replace")
 
 
 Column: TypeAlias = "Numbers | Packed | Text"
@@ -203,7 +221,7 @@ def _listed_addresses(values: list[Any] | tuple[Any, ...] | range, name: str) ->
         data = b""
     if values and data.count(b"\n") != len(values) - 1:
         _refuse_text(next((row, one) for row, one in enumerate(values) if "\n" in one or not one.isascii()), name)
-    return Text(Texts(data), len(values))
+    return Text([Texts(len(values), data)])
 
 
 def _object_text(value: object, name: str) -> str:
@@ -224,8 +242,8 @@ def _text(text: str, name: str) -> Text:
             raise ValidationError(name, shown(text), "is not an IP address or prefix") from None
         _refuse_text(next((row, one) for row, one in enumerate(text.split("\n")) if not one.isascii()), name)
     if "\n" not in text:
-        return Text(Texts(data), None)
-    return Text(Texts(data), text.count("\n") + (not text.endswith("\n")))
+        return Text([Texts(1, data)], is_one=True)
+    return Text([Texts(text.count("\n") + (not text.endswith("\n")), data)])
 
 
 def _listed_keys(values: list[Any] | tuple[Any, ...], name: str, size: int) -> Packed:
@@ -273,7 +291,7 @@ def _buffer(value: Any, name: str, keys: bool = False) -> Column | None:
         return Packed(data, view.itemsize, len(view))
     if view.ndim == 1 and code in ("s", "w"):
         unit = 4 if code == "w" else 1
-        return Text(Texts(data, width=view.itemsize, unit=unit, is_swapped=unit == 4 and swapped), len(view))
+        return Text([Texts(len(view), data, width=view.itemsize, unit=unit, is_swapped=unit == 4 and swapped)])
     if view.ndim == 1 and code and code in _UNSIGNED + _SIGNED:
         rows = Rows(data, view.itemsize, view.itemsize, 0, True, code in _SIGNED, swapped)
         return Numbers(rows, len(view))
@@ -308,7 +326,9 @@ def _arrow(value: Any, name: str, keys: bool = False) -> Column | None:
         chunks = [nanoarrow.c_array(value)]
     _refuse_nulls(chunks, name)
     schema = chunks[0].schema
-    kind = "" if schema.dictionary is not None else schema.format
+    if schema.dictionary is not None:
+        raise ValidationError(name, _type(value), "is a dictionary of Arrow's: it must be decoded first")
+    kind = schema.format
     count = sum(chunk.length for chunk in chunks)
     if kind in _ARROW_INTEGERS:
         width = _ARROW_INTEGERS[kind]
@@ -320,15 +340,17 @@ def _arrow(value: Any, name: str, keys: bool = False) -> Column | None:
             raise ValidationError(name, f"{len(chunks)} chunks", "are not one, and keys are not copied")
         data, start = _joined(chunks, width)
         return Packed(data, width, count, start)
-    if kind in ("u", "U") and len(chunks) == 1:
-        chunk = chunks[0]
-        if not chunk.length:
-            return Text(Texts(b""), 0)
-        buffers, width = chunk.view(), 4 if kind == "u" else 8
-        return Text(Texts(buffers.buffer(2), buffers.buffer(1), width, chunk.offset), count)
     if kind in ("u", "U", "vu"):
-        return _listed_addresses([one for chunk in chunks for one in nanoarrow.Array(chunk).to_pylist()], name)
+        return Text([_arrow_texts(chunk, kind) for chunk in chunks if chunk.length])
     raise ValidationError(name, _type(value), f"is of Arrow's format {shown(schema.format)}, which is no column")
+
+
+def _arrow_texts(chunk: Any, kind: str) -> Texts:
+    view, count, first = chunk.view(), chunk.length, chunk.offset
+    if kind == "vu":  # validity, views, then the longer texts, and the sizes of those
+        buffers = [view.buffer(number) for number in range(2, view.n_buffers - 1)]
+        return Texts(count, b"", views=view.buffer(1), first=first, buffers=buffers)
+    return Texts(count, view.buffer(2), view.buffer(1), 4 if kind == "u" else 8, first)
 
 
 def _refuse_nulls(chunks: list[Any], name: str) -> None:

@@ -59,7 +59,6 @@ _TEXT_RULES: Final[Mapping[int, str]] = {
     native.PREFIX_LENGTH: PREFIX_LENGTH,
     native.NOT_ADDRESS: NOT_ADDRESS,
     native.HOST_BITS: _HOST_BITS,
-    native.ROWS: "lies outside of the column's memory",
 }
 _MARKS = ("mark", "output_mark")
 _PAIRED = ("family", "template_family", "source_prefix_length", "destination_prefix_length")
@@ -236,7 +235,9 @@ class _Writer:
             if length in self._given:
                 rule = "is given beside prefixes as text, which have their lengths with them"
                 raise ValidationError(length, None, rule)
-            data, families, fault = native.read_texts(given.texts, count, bool(length))
+            data, families, fault = native.read_texts(given.chunks, bool(length))
+            if fault is not None and fault.error == native.ROWS:
+                raise ValidationError(self._field(name, fault.row), None, "lies outside of the column's memory")
             if fault is not None:
                 self._refuse(name, fault.row, _TEXT_RULES[fault.error])
             rows = Rows(data, 16, 0 if given.count is None else native.ADDRESS_SIZE, is_number=False)

@@ -50,13 +50,17 @@ class Rows(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """The rows of a column of text in memory: lines, or of one width, or between offsets."""
+    """Texts in memory: lines, or of one width, or between offsets, or as Arrow's views."""
 
+    rows: int
     data: Any
     offsets: Any = None
     offset_width: int = 0
     first: int = 0
-    """The number of the first row among the offsets."""
+    """The number of the first row among the offsets or views."""
+    views: Any = None
+    buffers: Sequence[Any] = ()
+    """Where the views' longer texts are."""
     width: int = 0
     unit: int = 1
     is_swapped: bool = False
@@ -138,19 +142,41 @@ def check_index(index: Rows, direction: Rows, count: int) -> Fault | None:
     return _fault(fault)
 
 
-def read_texts(texts: Texts, count: int, is_prefix: bool) -> tuple[Any, Families, Fault | None]:
+def read_texts(chunks: Iterable[Texts], is_prefix: bool) -> tuple[Any, Families, Fault | None]:
     """Reads addresses or prefixes into an array of struct column_address, ADDRESS_SIZE bytes each."""
-    out = _new_unset(_ADDRESS, count)
-    native, fault = ffi.new("struct column_texts *"), ffi.new(_FAULT)
-    data = ffi.from_buffer(_BYTES, texts.data)
+    chunks = list(chunks)
+    out = _new_unset(_ADDRESS, sum(chunk.rows for chunk in chunks))
+    ipv4 = ipv6 = False
+    start, fault = 0, ffi.new(_FAULT)
+    for chunk in chunks:
+        kept: list[Any] = []
+        lib.columns_read_texts(out + start, chunk.rows, _texts(chunk, is_prefix, kept), fault)
+        ipv4, ipv6 = ipv4 or bool(fault.has_ipv4), ipv6 or bool(fault.has_ipv6)
+        if fault.error:
+            fault.row += start
+            break
+        start += chunk.rows
+    return ffi.buffer(out), Families(ipv4, ipv6), _fault(fault)
+
+
+def _texts(texts: Texts, is_prefix: bool, kept: list[Any]) -> Any:
+    native, data = ffi.new("struct column_texts *"), ffi.from_buffer(_BYTES, texts.data)
+    kept += native, data
     native.data, native.size = data, len(data)
     if texts.offsets is not None:
         offsets = ffi.from_buffer(_BYTES, texts.offsets)
+        kept.append(offsets)
         native.offsets, native.offset_width = offsets + texts.first * texts.offset_width, texts.offset_width
+    if texts.views is not None:
+        views = ffi.from_buffer(_BYTES, texts.views)
+        buffers = [ffi.from_buffer(_BYTES, buffer) for buffer in texts.buffers]
+        pointers, sizes = ffi.new("uint8_t *[]", buffers), ffi.new("size_t[]", list(map(len, buffers)))
+        kept += views, buffers, pointers, sizes
+        native.views, native.buffers, native.buffer_sizes = views + texts.first * 16, pointers, sizes
+        native.buffer_count = len(buffers)
     native.width, native.unit, native.is_swapped = texts.width, texts.unit, texts.is_swapped
     native.is_prefix = is_prefix
-    lib.columns_read_texts(out, count, native, fault)
-    return ffi.buffer(out), Families(bool(fault.has_ipv4), bool(fault.has_ipv6)), _fault(fault)
+    return native
 
 
 class Pair(NamedTuple):
