@@ -37,6 +37,7 @@ HEADERS = [
     "migrate.h",
     "info.h",
     "batchfile.h",
+    "columns_write.h",
 ]
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

@@ -27,7 +27,7 @@ from xfrm_ext.constants import (
     StateDirection,
 )
 from xfrm_ext.delete_where import DeleteResult, Deletion, named, state_names
-from xfrm_ext.errors import ValidationError
+from xfrm_ext.errors import ValidationError, compiled_module_needed
 from xfrm_ext.event import AsyncEvent, StateExpired
 from xfrm_ext.info import SadInfo
 from xfrm_ext.mark import Mark
@@ -301,6 +301,44 @@ class Sad:
 
         one = Deletion(session._transport, _ITEMS, session.spd.count, lambda name: named(codec, name))
         return one.run(states(), predicate, on_error, batch, progress, timeout, session.timeout)
+
+    def load_columns(
+        self,
+        template: State,
+        *,
+        operation: Operation = "add",
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        **columns: Any,
+    ) -> LoadResult:
+        """Adds, updates or deletes as many states as the columns have rows: ``template`` with the fields of each
+        row in place of its own.
+
+        A column is a buffer (numpy, array, memoryview, bytes), a list, a tuple, a range or an Arrow array; a
+        single value is that of all rows. Names are those of fields (``destination``, ``spi``, ``aead_key``):
+        docs/columns_write.md lists them, and what each may be.
+
+        All rows are checked before anything is sent: ValidationError names the column and the row
+        (``destination[17]``). The options, the result and what else may be raised are as for `load`.
+        """
+        with compiled_module_needed("a load from columns"):
+            from xfrm_ext.columns_write import load_columns
+        session = self._session
+        return load_columns(
+            session._transport,
+            _ITEMS,
+            session.spd.count,
+            session.timeout,
+            template,
+            columns,
+            operation,
+            on_error,
+            batch,
+            progress,
+            timeout,
+        )
 
 
 def _state(value: object) -> State:

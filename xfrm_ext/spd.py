@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xfrm_ext import wire
 from xfrm_ext.ahead import ahead
@@ -34,8 +34,8 @@ from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
-from xfrm_ext.value import is_selected
 from xfrm_ext.thresholds import limits_of, suggest
+from xfrm_ext.value import is_selected
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
@@ -256,6 +256,44 @@ class Spd:
 
         one = Deletion(session._transport, _ITEMS, self.count, lambda name: named(codec, without_index(name)))
         return one.run(policies(), predicate, on_error, batch, progress, timeout, session.timeout)
+
+    def load_columns(
+        self,
+        template: Policy,
+        *,
+        operation: Operation = "add",
+        on_error: OnError = "raise",
+        batch: int = BATCH,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        **columns: Any,
+    ) -> LoadResult:
+        """Adds, updates or deletes as many policies as the columns have rows: ``template`` with the fields of each
+        row in place of its own.
+
+        A column is a buffer (numpy, array, memoryview, bytes), a list, a tuple, a range or an Arrow array; a
+        single value is that of all rows. Names are those of fields (``priority``, ``template_reqid``):
+        docs/columns_write.md lists them, and what each may be.
+
+        All rows are checked before anything is sent: ValidationError names the column and the row
+        (``destination[17]``). The options, the result and what else may be raised are as for `load`.
+        """
+        with compiled_module_needed("a load from columns"):
+            from xfrm_ext.columns_write import load_columns
+        session = self._session
+        return load_columns(
+            session._transport,
+            _ITEMS,
+            self.count,
+            session.timeout,
+            template,
+            columns,
+            operation,
+            on_error,
+            batch,
+            progress,
+            timeout,
+        )
 
     def load_batch_file(
         self,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from xfrm_ext.constants import uapi
 
@@ -42,6 +42,15 @@ def aligned(size: int) -> int:
     return (size + 3) & ~3
 
 
+class Place(NamedTuple):
+    """Where a field stands in a structure."""
+
+    offset: int
+    size: int
+    network: bool
+    """Whether it is in network byte order."""
+
+
 class Layout:
     """A C structure: bytes <-> the values of its fields, in their order."""
 
@@ -58,9 +67,21 @@ class Layout:
                 names.append(name)
             codes += code
         self.names = tuple(names)
+        self._words = words
         self._network = tuple(network)  # which fields are in network byte order, and their sizes
         self._struct = struct.Struct(codes)
         self.size = self._struct.size
+
+    def place(self, wanted: str) -> Place:
+        """Where a field stands. KeyError for one that the structure does not have."""
+        offset = 0
+        for word in self._words.split():
+            name, _, code = word.rpartition(":")
+            size = struct.calcsize(f"={code.lstrip('>')}")
+            if name == wanted:
+                return Place(offset, size, code[0] == ">")
+            offset += size
+        raise KeyError(wanted)
 
     def pack(self, values: Sequence[int | bytes]) -> bytes:
         """The structure, its padding zero."""
@@ -84,7 +105,19 @@ class Layout:
 # --- structures of the fixed parts ----------------------------------------------------------------------
 
 _POLICY_ID = Layout("selector:56s index:I direction:B 3x")  # struct xfrm_userpolicy_id
-_POLICY = Layout("policy:168s")
+_WHOLE_POLICY = Layout("policy:168s")
+SELECTOR = Layout(  # struct xfrm_selector
+    "destination:16s source:16s destination_port:>H destination_port_mask:>H source_port:>H source_port_mask:>H"
+    " family:H destination_length:B source_length:B protocol:B 3x interface:i user:I"
+)
+LIFETIME_CONFIG = Layout(  # struct xfrm_lifetime_cfg
+    "soft_byte_limit:Q hard_byte_limit:Q soft_packet_limit:Q hard_packet_limit:Q"
+    " soft_add_expires_seconds:Q hard_add_expires_seconds:Q soft_use_expires_seconds:Q hard_use_expires_seconds:Q"
+)
+LIFETIME_CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
+POLICY = Layout(  # struct xfrm_userpolicy_info
+    "selector:56s lifetime:64s current:32s priority:I index:I direction:B action:B flags:B share:B 4x"
+)
 STATE = Layout(  # struct xfrm_usersa_info
     "selector:56s destination:16s spi:>I protocol:B 3x source:16s lifetime:64s current:32s"
     " replay_window_errors:I replay_errors:I integrity_errors:I sequence:I reqid:I family:H"
@@ -104,8 +137,8 @@ MESSAGES: Final[Mapping[int, Layout | None]] = {
     uapi.XFRM_MSG_ALLOCSPI: Layout("state:224s spi_min:I spi_max:I"),  # struct xfrm_userspi_info
     uapi.XFRM_MSG_EXPIRE: Layout("state:224s hard:B 7x"),
     uapi.XFRM_MSG_FLUSHSA: Layout("protocol:B"),
-    uapi.XFRM_MSG_NEWPOLICY: _POLICY,
-    uapi.XFRM_MSG_UPDPOLICY: _POLICY,
+    uapi.XFRM_MSG_NEWPOLICY: _WHOLE_POLICY,
+    uapi.XFRM_MSG_UPDPOLICY: _WHOLE_POLICY,
     uapi.XFRM_MSG_DELPOLICY: _POLICY_ID,
     uapi.XFRM_MSG_GETPOLICY: _POLICY_ID,
     uapi.XFRM_MSG_POLEXPIRE: Layout("policy:168s hard:B 7x"),
@@ -132,6 +165,10 @@ MESSAGES: Final[Mapping[int, Layout | None]] = {
 }
 """The fixed part of each type of message; None: it has none."""
 
+TEMPLATE = Layout(  # struct xfrm_user_tmpl
+    "destination:16s spi:>I protocol:B 3x family:H 2x source:16s reqid:I mode:B share:B level:B x"
+    " aalgos:I ealgos:I calgos:I"
+)
 MIGRATION = Layout(  # struct xfrm_user_migrate
     "old_destination:16s old_source:16s new_destination:16s new_source:16s protocol:B mode:B 2x reqid:I"
     " old_family:H new_family:H"
@@ -161,8 +198,8 @@ class Fixed:
     """A structure of one size: numbers, and at most one piece of data, called `data`."""
 
     def __init__(self, words: str) -> None:
-        self._layout = Layout(words)
-        names = self._layout.names
+        self.layout = Layout(words)
+        names = self.layout.names
         self._place = names.index("data") if "data" in names else None
         self._count = len(names) - ("data" in names)
         data = [word for word in words.split() if word.startswith("data:")]
@@ -172,15 +209,15 @@ class Fixed:
         if len(numbers) != self._count or len(data) != self._data_size or name:
             return None
         if self._place is None:
-            return self._layout.pack(numbers), _NO_DATA
+            return self.layout.pack(numbers), _NO_DATA
         values: list[int | bytes] = list(numbers)
         values.insert(self._place, bytes(data))
-        return self._layout.pack(values), _NO_DATA
+        return self.layout.pack(values), _NO_DATA
 
     def unpack(self, payload: memoryview) -> Parts | None:
-        if len(payload) != self._layout.size:
+        if len(payload) != self.layout.size:
             return None
-        values: list[Any] = list(self._layout.unpack(payload))
+        values: list[Any] = list(self.layout.unpack(payload))
         data = _NO_DATA if self._place is None else values.pop(self._place)
         return tuple(values), data, b""
 
@@ -202,19 +239,19 @@ class Algorithm:
     """A name of less than 64 bytes, filled up with NULs; the size of the key in bits; more numbers; the key."""
 
     def __init__(self, numbers: str) -> None:
-        self._head = Layout(f"name:64s {numbers}")
+        self.layout = Layout(f"name:64s {numbers}")
 
     def pack(self, numbers: tuple[int, ...], data: Buffer, name: bytes) -> tuple[bytes, Buffer] | None:
-        if len(numbers) + 1 != len(self._head.names) or len(name) > 63 or b"\0" in name:
+        if len(numbers) + 1 != len(self.layout.names) or len(name) > 63 or b"\0" in name:
             return None
-        return (self._head.pack((name, *numbers)), data) if len(data) == (numbers[0] + 7) // 8 else None
+        return (self.layout.pack((name, *numbers)), data) if len(data) == (numbers[0] + 7) // 8 else None
 
     def unpack(self, payload: memoryview) -> Parts | None:
-        if len(payload) < self._head.size:
+        if len(payload) < self.layout.size:
             return None
-        field, *numbers = self._head.unpack(payload)
+        field, *numbers = self.layout.unpack(payload)
         name = bytes(field).rstrip(b"\0")
-        key = payload[self._head.size :]
+        key = payload[self.layout.size :]
         if len(name) == 64 or b"\0" in name or len(key) != (int(numbers[0]) + 7) // 8:
             return None
         return tuple(map(int, numbers)), key, name
@@ -243,18 +280,18 @@ class SecurityContext:
 class ReplayEsn:
     """struct xfrm_replay_state_esn and a bitmap of as many words as it says, or none, which stands for zeros."""
 
-    _HEAD = Layout("bitmap_words:I oseq:I seq:I oseq_hi:I seq_hi:I replay_window:I")
+    layout = Layout("bitmap_words:I oseq:I seq:I oseq_hi:I seq_hi:I replay_window:I")
 
     def pack(self, numbers: tuple[int, ...], data: Buffer, name: bytes) -> tuple[bytes, Buffer] | None:
         if len(numbers) != 6 or name or (data and len(data) != 4 * numbers[0]):
             return None
-        return self._HEAD.pack(numbers), data
+        return self.layout.pack(numbers), data
 
     def unpack(self, payload: memoryview) -> Parts | None:
-        if len(payload) < self._HEAD.size:
+        if len(payload) < self.layout.size:
             return None
-        numbers = tuple(map(int, self._HEAD.unpack(payload)))
-        bitmap = payload[self._HEAD.size :]
+        numbers = tuple(map(int, self.layout.unpack(payload)))
+        bitmap = payload[self.layout.size :]
         return None if bitmap and len(bitmap) != 4 * numbers[0] else (numbers, bytes(bitmap), b"")
 
 

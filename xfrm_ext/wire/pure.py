@@ -21,14 +21,18 @@ from xfrm_ext.wire.layouts import (
     ATTRIBUTES,
     BROKEN,
     HEADER,
+    LIFETIME_CURRENT,
     MESSAGES,
     MIGRATION,
     NLM_F_ACK,
     NLM_F_REQUEST,
     OVERRUN,
+    POLICY,
     RECORD,
+    SELECTOR,
     STATE,
     STATE_ID,
+    TEMPLATE,
     TYPE_MASK,
     Algorithm,
     Buffer,
@@ -119,10 +123,6 @@ _UNSPEC, _INET, _INET6 = int(Family.UNSPEC), int(Family.INET), int(Family.INET6)
 # --- selectors ------------------------------------------------------------------------------------------
 
 SELECTOR_SIZE = 56
-_SELECTOR = Layout(
-    "destination:16s source:16s destination_port:>H destination_port_mask:>H source_port:>H source_port_mask:>H"
-    " family:H destination_length:B source_length:B protocol:B 3x interface:i user:I"
-)
 
 
 def selector_bytes(
@@ -147,7 +147,7 @@ def selector_bytes(
         if other and other.family != family:
             raise ValidationError("Selector.destination", shown(destination), other_family(given))
     source_port, source_mask, destination_port, destination_mask, protocol, interface, user = numbers or (0,) * 7
-    return _SELECTOR.pack(
+    return SELECTOR.pack(
         (
             other.address if other else _NO_ADDRESS,
             one.address if one else _NO_ADDRESS,
@@ -167,7 +167,7 @@ def selector_bytes(
 
 def selector_fields(wire: bytes) -> dict[str, Any]:
     """The fields of struct xfrm_selector, by name."""
-    values: dict[str, Any] = dict(zip(_SELECTOR.names, _SELECTOR.unpack(wire), strict=True))
+    values: dict[str, Any] = dict(zip(SELECTOR.names, SELECTOR.unpack(wire), strict=True))
     for name in ("source", "destination"):
         values[name] = f"{address_text(values[name], values['family'])}/{values.pop(f'{name}_length')}"
     return values
@@ -176,10 +176,6 @@ def selector_fields(wire: bytes) -> dict[str, Any]:
 # --- templates ------------------------------------------------------------------------------------------
 
 TEMPLATE_SIZE = 64
-_TEMPLATE = Layout(
-    "destination:16s spi:>I protocol:B 3x family:H 2x source:16s reqid:I mode:B share:B level:B x"
-    " aalgos:I ealgos:I calgos:I"
-)
 
 
 def template_bytes(
@@ -205,7 +201,7 @@ def template_bytes(
         raise ValidationError("Template.source", shown(source), NOT_FAMILY)
     if other and other[1] != family:
         raise ValidationError("Template.destination", shown(destination), other_family(given))
-    return _TEMPLATE.pack(
+    return TEMPLATE.pack(
         (
             other[0] if other else _NO_ADDRESS,
             spi,
@@ -223,7 +219,7 @@ def template_bytes(
 
 def template_fields(wire: bytes) -> dict[str, Any]:
     """The fields of struct xfrm_user_tmpl, by name."""
-    values: dict[str, Any] = dict(zip(_TEMPLATE.names, _TEMPLATE.unpack(wire), strict=True))
+    values: dict[str, Any] = dict(zip(TEMPLATE.names, TEMPLATE.unpack(wire), strict=True))
     for name in ("source", "destination"):
         values[name] = address_text(values[name], values["family"])
     return values
@@ -239,9 +235,9 @@ def _normalised(templates: Buffer, family: int) -> bytes:
     template before it makes, or the selector's."""
     result = []
     for start in range(0, len(templates), TEMPLATE_SIZE):
-        values = list(_TEMPLATE.unpack(templates, start))
+        values = list(TEMPLATE.unpack(templates, start))
         family = values[_TEMPLATE_FAMILY] = int(values[_TEMPLATE_FAMILY]) or family
-        result.append(_TEMPLATE.pack(values))
+        result.append(TEMPLATE.pack(values))
     return b"".join(result)
 
 
@@ -293,7 +289,6 @@ def _attributes(message: memoryview, position: int, what: str) -> Iterator[tuple
 # --- policies -------------------------------------------------------------------------------------------
 
 POLICY_KEY_SIZE = 80
-_POLICY = Layout("selector:56s lifetime:64s current:32s priority:I index:I direction:B action:B flags:B share:B 4x")
 _POLICY_ID = Layout("selector:56s index:I direction:B 3x")
 _KEY = Layout(
     "selector:56s mark_value:I mark_mask:I if_id:I context_hash:I direction:B policy_type:B has_context:B 5x"
@@ -334,7 +329,7 @@ def _policy_message(
     """NEWPOLICY, byte for byte as `ip xfrm` orders it, so that captures can be compared.
 
     `numbers`: priority, index, direction, action, flags, share."""
-    parts = [_POLICY.pack((selector, limits, used, *numbers))]
+    parts = [POLICY.pack((selector, limits, used, *numbers))]
     if options is not _NO_OPTIONS:
         parts.append(_type_attribute(options))
     if templates:
@@ -402,8 +397,8 @@ class _Parts(NamedTuple):
 
 
 _FIXED_PARTS: dict[int, Layout | None] = {
-    uapi.XFRM_MSG_NEWPOLICY: _POLICY,
-    uapi.XFRM_MSG_UPDPOLICY: _POLICY,
+    uapi.XFRM_MSG_NEWPOLICY: POLICY,
+    uapi.XFRM_MSG_UPDPOLICY: POLICY,
     uapi.XFRM_MSG_GETPOLICY: _POLICY_ID,
     uapi.XFRM_MSG_DELPOLICY: _POLICY_ID,
     uapi.XFRM_MSG_FLUSHPOLICY: None,
@@ -768,7 +763,6 @@ def state_fields(message: Buffer) -> dict[str, int | bytes]:
     return dict(zip(STATE.names, STATE.unpack(memoryview(message), HEADER.size), strict=True))
 
 
-_CURRENT = Layout("bytes:Q packets:Q add_time:Q use_time:Q")  # struct xfrm_lifetime_cur
 _COUNTED_ATTRIBUTES = {
     uapi.XFRMA_MARK: ("mark_value", "mark_mask"),
     uapi.XFRMA_IF_ID: ("if_id",),
@@ -783,7 +777,7 @@ def state_counters(block: bytes | bytearray) -> list[dict[str, Any]]:
     for message, fields in _states(block):
         counters = {name: fields[name] for name in ("source", "destination", "spi", "reqid")}
         counters |= {name: fields[name] for name in ("family", "protocol", "mode")}
-        counters |= zip(_CURRENT.names, _CURRENT.unpack(fields["current"]), strict=True)
+        counters |= zip(LIFETIME_CURRENT.names, LIFETIME_CURRENT.unpack(fields["current"]), strict=True)
         counters["replay_window"] = fields["replay_window_errors"]
         counters["replay"] = fields["replay_errors"]
         counters["integrity_failed"] = fields["integrity_errors"]
