@@ -35,6 +35,7 @@ HEADERS = [
     "migrate.h",
     "info.h",
     "batchfile.h",
+    "columns_read.h",
     "columns_write.h",
 ]
 

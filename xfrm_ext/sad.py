@@ -18,6 +18,7 @@ from xfrm_ext.bulk import (
     load,
 )
 from xfrm_ext.checks import choice, choices, shown
+from xfrm_ext.columns_read import Columns, Selection
 from xfrm_ext.constants import (
     AsyncEventFlag,
     Family,
@@ -157,6 +158,25 @@ class Sad:
         for block in self._blocks(wanted, "dump counters"):
             for one in self._session._codec.wire.state_counters(block):
                 yield _counters(one)
+
+    def dump_columns(
+        self,
+        fields: Iterable[str] | None = None,
+        *,
+        text: bool = False,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+    ) -> Columns:
+        """Reads all states, or those that `dump` would, into an array for each field: see Columns and
+        docs/columns_read.md. No key is among them, nor looked at.
+
+        Everything else is as for `Spd.dump_columns`; ``text`` makes addresses texts as State.source has them.
+        """
+        selection = Selection(fields, text, states=True)
+        wanted = StateFilter(protocol, source, destination, family)
+        return selection.read(self._blocks(wanted, "dump states"), self.count().count)
 
     def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:
         request = self._session._codec.encode(Request(Message.GETSA, wanted))
