@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "columns_read.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "message.h"
 #include "text.h"
 
 /* Messages are read some at a time: first where their parts are, then column by column, each in a loop that copies
  * a constant number of bytes. So many that their bytes stay in the nearest cache. */
-enum { SOME = 64, SLOTS = 16, TYPES = 64, NO_SLOT = 0xff, LARGEST_BITMAP = 512 };
+enum { SOME = 32, SLOTS = 16, TYPES = 64, NO_SLOT = 0xff, LARGEST_BITMAP = 512 };
 
 /* Where the parts of some messages are. */
 struct parts {
@@ -46,7 +49,8 @@ static int want(struct plan *plan, uint16_t type, uint16_t payload, uint8_t seve
 {
 	struct slot slot = {payload, several};
 
-	if (!type || type >= TYPES || !payload || payload > sizeof(MISSING.payload))
+	if (!type || type >= TYPES || !payload || payload > sizeof(MISSING.payload) ||
+	    (several && (payload & (payload - 1))))
 		return -EINVAL;
 	if (plan->slot_of[type] == NO_SLOT) {
 		if (plan->slots == SLOTS)
@@ -103,7 +107,7 @@ static int add_column(struct plan *plan, const struct column_out *column, int po
 		return policies ? want(plan, XFRMA_TMPL, sizeof(struct xfrm_user_tmpl), 1) : -EINVAL;
 	case COLUMN_REPLAY_WINDOW:
 		return policies ? -EINVAL
-				: want(plan, XFRMA_REPLAY_ESN_VAL, sizeof(struct xfrm_replay_state_esn), 1);
+				: want(plan, XFRMA_REPLAY_ESN_VAL, sizeof(struct xfrm_replay_state_esn), 0);
 	case COLUMN_OUTPUT_MARK:
 	case COLUMN_OUTPUT_MARK_MASK:
 		return policies ? -EINVAL : want_output_mark(plan);
@@ -164,7 +168,7 @@ static int fits(const struct slot *slot, const struct attribute *attribute)
 	if (attribute->type == XFRMA_REPLAY_ESN_VAL)
 		return is_esn(attribute);
 	if (slot->several)
-		return attribute->size && attribute->size % slot->payload == 0;
+		return attribute->size && !(attribute->size & (slot->payload - 1));
 	return attribute->size == slot->payload;
 }
 
@@ -227,6 +231,7 @@ struct sixteen {
 	do { \
 		type *out = (type *)(void *)column->data + row; \
 		const size_t offset = column->offset; \
+		_Pragma("GCC unroll 8") \
 		for (size_t place = 0; place < count; place++) { \
 			type value; \
 			memcpy(&value, bases[place] + offset, sizeof(value)); \
@@ -260,6 +265,18 @@ static void fill_network(const struct column_out *column, const uint8_t *const *
 		COPY(uint16_t, ntohs);
 	else
 		COPY(uint32_t, ntohl);
+}
+
+static void fill_mark(const struct column_out *column, const uint8_t *const *bases, size_t count, uint64_t row)
+{
+	uint32_t *out = (uint32_t *)(void *)column->data + row;
+	struct xfrm_mark mark;
+	size_t place;
+
+	for (place = 0; place < count; place++) {
+		memcpy(&mark, bases[place] + column->offset, sizeof(mark));
+		out[place] = mark.v & mark.m;
+	}
 }
 
 static uint32_t number_at(const uint8_t *place)
@@ -305,9 +322,6 @@ static uint32_t element(const struct plan *plan, const struct parts *parts, cons
 	const uint8_t *payload;
 
 	switch (column->form) {
-	case COLUMN_MARK:
-		base += column->offset;
-		return number_at(base) & number_at(base + offsetof(struct xfrm_mark, m));
 	case COLUMN_COUNT: /* the attribute's header is in front of its payload */
 		return (uint32_t)(small_number_at(base - NLA_HDRLEN) - NLA_HDRLEN) / column->payload;
 	case COLUMN_TEMPLATE_FAMILY:
@@ -341,6 +355,8 @@ static void fill(const struct plan *plan, const struct parts *parts, const struc
 		fill_plain(column, bases, count, row);
 	else if (column->form == COLUMN_NETWORK)
 		fill_network(column, bases, count, row);
+	else if (column->form == COLUMN_MARK)
+		fill_mark(column, bases, count, row);
 	else if (column->size == sizeof(uint16_t))
 		for (place = 0; place < count; place++)
 			((uint16_t *)(void *)column->data)[row + place] =
@@ -371,6 +387,28 @@ int64_t columns_read(struct columns_reader *reader, const uint8_t *data, size_t 
 		reader->rows += (uint64_t)count;
 	}
 	return position < length ? (int64_t)position : (int64_t)length;
+}
+
+/* --- memory for columns -------------------------------------------------------------------------------- */
+
+enum { LARGE_PAGE = 2 << 20 };
+
+void *columns_allocate(size_t size)
+{
+	size_t whole = (size + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
+	void *memory = NULL;
+
+	if (size < 2 * (size_t)LARGE_PAGE || whole < size)
+		return malloc(size ? size : 1);
+	if (posix_memalign(&memory, LARGE_PAGE, whole))
+		return NULL;
+	madvise(memory, whole, MADV_HUGEPAGE); /* a wish */
+	return memory;
+}
+
+void columns_free(void *memory)
+{
+	free(memory);
 }
 
 /* --- texts --------------------------------------------------------------------------------------------- */

@@ -30,7 +30,8 @@ struct column_out {
 	uint16_t payload;   /* size of the attribute's payload: of any other size, it counts as missing */
 	uint16_t offset;    /* in the fixed part or the payload */
 	uint8_t size;       /* 1, 2, 4, 8 or 16 */
-	uint8_t several;    /* the payload may be several structures of that size: the place is in the first */
+	uint8_t several;    /* the payload may be several structures of that size, a power of 2: the place is in
+			     * the first */
 	uint8_t form;       /* enum column_form; from COLUMN_TEMPLATE_FAMILY on only `data` and `size` count, and
 			     * `attribute` is 0 */
 };
@@ -55,6 +56,13 @@ struct columns_reader {
  * the rest and larger columns). -EBADMSG: a message is of another kind, or a length does not fit; the rows before
  * it may or may not have been appended. -EINVAL: a column is of no size or place that messages have. */
 int64_t columns_read(struct columns_reader *reader, const uint8_t *data, size_t length);
+
+/* Memory for columns, not zeroed: much of it is in large pages where the system has them, since getting pages costs as
+ * much as filling them. NULL when there is none. */
+void *columns_allocate(size_t size);
+
+/* Frees what columns_allocate returned; NULL is allowed. */
+void columns_free(void *memory);
 
 /* Writes the texts of `rows` addresses of 16 bytes each, with "\n" between them: prefixes, when `prefix_lengths` is
  * not NULL. `out` needs room for TEXT_ADDRESS_SIZE bytes for each. Returns how many bytes were written. */

@@ -7,7 +7,6 @@ are named here.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -47,12 +46,12 @@ _WITHOUT_PLACE = tuple(_FORMS[name] for name in _FORMS if name not in ("mark", "
 
 _COLUMNS = ffi.typeof("struct column_out[]")
 _READER = ffi.typeof("struct columns_reader *")
-_HUGE = 4 << 20  # bytes from which large pages pay
+_new_unset = ffi.new_allocator(lib.columns_allocate, lib.columns_free, should_clear_after_alloc=False)
 _TEXTS_AT_ONCE = 4096
 
 
 class _Memory:
-    """Room for some columns, in one piece, whose pages come to be as they get filled."""
+    """Room for some columns, in one piece."""
 
     def __init__(self, columns: Sequence[Column], capacity: int) -> None:
         self._sizes = [column.size for column in columns]
@@ -61,15 +60,12 @@ class _Memory:
         for size in self._sizes:
             self.offsets.append(end)
             end += (capacity * size + 63) & ~63
-        self._map = mmap.mmap(-1, end or 1)
-        if end >= _HUGE:
-            self._map.madvise(mmap.MADV_HUGEPAGE)
-        self.start = ffi.from_buffer("uint8_t[]", self._map)
+        self.start = _new_unset("uint8_t[]", end or 1)
 
     def column(self, number: int, rows: int) -> memoryview:
         """The bytes of a column."""
         start = self.offsets[number]
-        return memoryview(self._map)[start : start + rows * self._sizes[number]]
+        return memoryview(ffi.buffer(self.start))[start : start + rows * self._sizes[number]]
 
 
 class Reader:
