@@ -114,7 +114,7 @@ def _texts(reader: Reader, places: dict[str, int], column: Column) -> list[str]:
     return reader.texts(places[column.name], places[column.family], length)
 
 
-def _array(data: memoryview, column: Column) -> Any:
+def _array(data: Any, column: Column) -> Any:
     """A column's bytes as an array: numpy's, or a memoryview where there is no numpy."""
     rows = len(data) // column.size
     code = _CODES.get(column.size, "B")

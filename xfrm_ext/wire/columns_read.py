@@ -29,9 +29,7 @@ _FORMS = {
 }
 """What is not simply copied."""
 
-_COUNT = Column(
-    name="template_count", attribute=uapi.XFRMA_TMPL, offset=0, size=2, network=False, most=0xFFFF
-)
+_COUNT = Column(name="template_count", attribute=uapi.XFRMA_TMPL, offset=0, size=2, network=False, most=0xFFFF)
 
 POLICIES: Final[Mapping[str, Column]] = {**POLICY_COLUMNS, _COUNT.name: _COUNT}
 STATES: Final[Mapping[str, Column]] = {
