@@ -31,6 +31,7 @@ from xfrm_ext import (
     Selector,
     Session,
     State,
+    StateCounters,
     Template,
     ValidationError,
 )
@@ -52,10 +53,11 @@ def counts(policies: int, states: int) -> dict[int, bytes]:
     }
 
 
-def kernel(blocks: Iterable[bytes], expected: int = 0) -> Session:
+def kernel(blocks: Iterable[bytes], expected: int = 0, codec: str | None = None) -> Session:
     """A session with a kernel that dumps these blocks, and says that it has so many policies and states."""
     answers, listed = counts(expected, expected), list(blocks)
-    return Session(transport=FakeTransport(lambda request: answers.get(request[4], listed)))
+    transport = FakeTransport(lambda request: answers.get(request[4], listed))
+    return Session(transport=transport, codec=codec)
 
 
 def aligned(message: bytes) -> bytes:
@@ -98,6 +100,30 @@ def test_recorded_states(size: int) -> None:
     with kernel(in_blocks(STATES, size), len(STATES)) as session:
         found = list(session.sad.dump())
         check(found, session.sad.dump_columns(), session.sad.dump_columns(text=True), bytes_too=False)
+
+
+@pytest.mark.parametrize("codec", ["native", "pure"])
+def test_counters_are_those_of_the_objects(codec: str) -> None:
+    with kernel(in_blocks(STATES, 50), codec=codec) as session:
+        found, counters = list(session.sad.dump()), list(session.sad.counters())
+    assert len(counters) == len(found) == len(STATES)
+    for state, counted in zip(found, counters, strict=True):
+        told = {
+            name: getattr(state, name) for name in ("source", "destination", "spi", "protocol", "mode", "reqid")
+        }
+        used = {name: getattr(state.current, name) for name in ("bytes", "packets", "add_time", "use_time")}
+        refused = {
+            name: getattr(state.statistics, name) for name in ("replay_window", "replay", "integrity_failed")
+        }
+        assert counted == StateCounters(
+            **told,
+            **used,
+            **refused,
+            mark=state.mark if state.mark and state.mark.mask else None,
+            if_id=state.if_id or None,
+            direction=state.direction or None,
+            last_used=state.last_used or None,
+        )
 
 
 @settings(max_examples=60)
