@@ -19,7 +19,8 @@ from columns_of import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import policies, states
-from test_c_sources import COMPILER, ENVIRONMENT
+from test_c_sources import COMPILER, ENVIRONMENT, ROOT
+from test_docs import rows_under
 from vectors import NEWPOLICY, NEWSA, UPDPOLICY, UPDSA, messages, records
 
 from xfrm_ext import (
@@ -226,7 +227,7 @@ def test_the_floor_fills_the_same(many: Session, namespace: int, tmp_path: Path)
     """The C program that dump_columns is measured against, which shares no code with it."""
     for policy in ADDED:
         many.spd.add(policy)
-    source = Path(__file__).resolve().parent.parent / "benchmarks" / "dump_floor.c"
+    source = ROOT / "benchmarks" / "dump_floor.c"
     program = tmp_path / "dump_floor"
     subprocess.run([COMPILER, "-O2", "-o", program, source], check=True, env=ENVIRONMENT)
     with inside(namespace):
@@ -294,6 +295,14 @@ def test_nothing_is_sent_for_bad_input() -> None:
         with pytest.raises(ValidationError, match="protocol"):
             session.sad.dump_columns(protocol="no")
     assert transport.sent == []
+
+
+@pytest.mark.parametrize("which", ["policies", "states"])
+def test_all_columns_are_in_the_documentation(which: str) -> None:
+    with kernel([]) as session:
+        columns = session.spd.dump_columns() if which == "policies" else session.sad.dump_columns()
+    rows = rows_under(ROOT / "docs" / "columns_read.md", f"| columns of {which} |")
+    assert sorted(name for row in rows for name in row[0].split(", ")) == sorted(columns)
 
 
 # --- the arrays -------------------------------------------------------------------------------------------
