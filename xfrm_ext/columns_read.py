@@ -96,7 +96,8 @@ class Selection:
         dropped = {name: column for name, column in dropped.items() if name not in kept}
         places = {name: number for number, name in enumerate((*kept, *dropped))}
         columns = (*kept.values(), *dropped.values())
-        reader = self._reader(columns, states=self._states, kept=len(kept), capacity=expected)
+        capacity = expected + expected // 16 + 64  # some more may come meanwhile
+        reader = self._reader(columns, states=self._states, kept=len(kept), capacity=capacity)
         for block in blocks:
             reader.read(block)
         result: dict[str, Any] = {}
