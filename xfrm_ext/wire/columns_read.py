@@ -95,14 +95,14 @@ class Reader:
 
     def read(self, block: Any) -> None:
         """Appends a row for each message of a block. Raises ProtocolError when it is damaged, or of others."""
-        data, size, position = ffi.from_buffer("uint8_t[]", block), len(block), 0
-        while position < size:
-            done = lib.columns_read(self._native, data + position, size - position)
+        data, size = ffi.from_buffer(block), len(block)
+        done = lib.columns_read(self._native, data, size)
+        while done != size:
             if done < 0:
                 raise bad_lengths(A_BLOCK)
-            position += done
-            if position < size:
-                self._resize(2 * self._native.capacity)
+            self._resize(2 * self._native.capacity)
+            more = lib.columns_read(self._native, data + done, size - done)
+            done = more if more < 0 else done + more
 
     def column(self, number: int) -> memoryview:
         """The bytes of a column, as far as it is filled."""
