@@ -37,6 +37,7 @@ HEADERS = [
     "migrate.h",
     "info.h",
     "batchfile.h",
+    "columns_read.h",
     "columns_write.h",
 ]
 

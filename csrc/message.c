@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "message.h"
 
-#include <errno.h>
-#include <string.h>
-
 void message_begin(struct message *message, void *buffer, size_t capacity, uint16_t type, uint16_t flags,
 		   const void *payload, size_t size)
 {
@@ -54,23 +51,4 @@ int message_end(struct message *message)
 		return message->error;
 	memcpy(message->data + offsetof(struct nlmsghdr, nlmsg_len), &length, sizeof(length));
 	return (int)length;
-}
-
-int attribute_next(const uint8_t *data, size_t length, size_t *position, struct attribute *attribute)
-{
-	struct nlattr header;
-	size_t left;
-
-	if (*position >= length || length - *position < sizeof(header))
-		return 0;
-	left = length - *position;
-	memcpy(&header, data + *position, sizeof(header));
-	if (header.nla_len < sizeof(header) || header.nla_len > left)
-		return -EBADMSG;
-	attribute->raw_type = header.nla_type;
-	attribute->type = header.nla_type & NLA_TYPE_MASK;
-	attribute->size = (uint16_t)(header.nla_len - NLA_HDRLEN);
-	attribute->payload = data + *position + NLA_HDRLEN;
-	*position += NLA_ALIGN(header.nla_len);
-	return 1;
 }

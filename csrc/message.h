@@ -4,9 +4,11 @@
 
 /* Bounds-checked building and walking of netlink messages and their attributes. Nothing here allocates. */
 
+#include <errno.h>
 #include <linux/netlink.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A message under construction in the caller's buffer. The first failure sticks: check `error` at the end. */
 struct message {
@@ -39,7 +41,25 @@ struct attribute {
 };
 
 /* Walks attributes in data[*position .. length). Returns 1 and advances, 0 at the end (up to 3 stray bytes
- * are padding), -EBADMSG when an attribute's length does not fit. */
-int attribute_next(const uint8_t *data, size_t length, size_t *position, struct attribute *attribute);
+ * are padding), -EBADMSG when an attribute's length does not fit. Here, since it is called for each attribute of
+ * each policy of a dump. */
+static inline int attribute_next(const uint8_t *data, size_t length, size_t *position, struct attribute *attribute)
+{
+	struct nlattr header;
+	size_t left;
+
+	if (*position >= length || length - *position < sizeof(header))
+		return 0;
+	left = length - *position;
+	memcpy(&header, data + *position, sizeof(header));
+	if (header.nla_len < sizeof(header) || header.nla_len > left)
+		return -EBADMSG;
+	attribute->raw_type = header.nla_type;
+	attribute->type = header.nla_type & NLA_TYPE_MASK;
+	attribute->size = (uint16_t)(header.nla_len - NLA_HDRLEN);
+	attribute->payload = data + *position + NLA_HDRLEN;
+	*position += NLA_ALIGN(header.nla_len);
+	return 1;
+}
 
 #endif

@@ -137,20 +137,70 @@ static char *put_decimal(char *out, unsigned number)
 	return out;
 }
 
-int text_from_address(const xfrm_address_t *address, uint16_t family, char out[TEXT_ADDRESS_SIZE])
+static char *put_ipv4(char *out, const uint8_t *bytes)
 {
-	char *end = out;
 	int part;
 
-	if (family == AF_INET6 || (family != AF_INET && (address->a6[1] | address->a6[2] | address->a6[3]))) {
-		inet_ntop(AF_INET6, address, out, TEXT_ADDRESS_SIZE);
-		return (int)strlen(out);
-	}
 	for (part = 0; part < 4; part++) {
-		end = put_decimal(end, address->bytes[part]);
-		*end++ = part < 3 ? '.' : 0;
+		out = put_decimal(out, bytes[part]);
+		*out++ = '.';
 	}
-	return (int)(end - out) - 1;
+	return out - 1;
+}
+
+static char *put_hexadecimal(char *out, unsigned number)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (number >= 0x1000)
+		*out++ = digits[number >> 12];
+	if (number >= 0x100)
+		*out++ = digits[number >> 8 & 15];
+	if (number >= 0x10)
+		*out++ = digits[number >> 4 & 15];
+	*out++ = digits[number & 15];
+	return out;
+}
+
+/* As inet_ntop does, which takes ten times as long: the first of the longest runs of zeros is "::", and what stands
+ * for an IPv4 address ends as one. */
+static char *put_ipv6(char *out, const uint8_t *bytes)
+{
+	int zeros = 1, first = 8, run = 0, i; /* a lone zero is written */
+	unsigned groups[8];
+
+	for (i = 0; i < 8; i++) {
+		groups[i] = (unsigned)bytes[2 * i] << 8 | bytes[2 * i + 1];
+		run = groups[i] ? 0 : run + 1;
+		if (run > zeros) {
+			zeros = run;
+			first = i - run + 1;
+		}
+	}
+	for (i = 0; i < 8; i++) {
+		if (i == first) {
+			*out++ = ':';
+			i += zeros - 1;
+			if (i == 7)
+				*out++ = ':';
+			continue;
+		}
+		if (i)
+			*out++ = ':';
+		if (i == 6 && !first && (zeros == 6 || (zeros == 5 && groups[5] == 0xffff)))
+			return put_ipv4(out, bytes + 12);
+		out = put_hexadecimal(out, groups[i]);
+	}
+	return out;
+}
+
+int text_from_address(const xfrm_address_t *address, uint16_t family, char out[TEXT_ADDRESS_SIZE])
+{
+	int ipv6 = family == AF_INET6 || (family != AF_INET && (address->a6[1] | address->a6[2] | address->a6[3]));
+	char *end = ipv6 ? put_ipv6(out, address->bytes) : put_ipv4(out, address->bytes);
+
+	*end = 0;
+	return (int)(end - out);
 }
 
 int text_from_prefix(const xfrm_address_t *address, uint16_t family, uint8_t length, char out[TEXT_ADDRESS_SIZE])

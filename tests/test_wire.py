@@ -7,6 +7,7 @@ import inspect
 import ipaddress
 import os
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -149,6 +150,16 @@ def test_some_texts_of_addresses() -> None:
 @given(st.sampled_from([*NAMES.split(), "", "x" * 63, "x" * 64, "tcp\0", "\ud800"]) | st.text(max_size=6))
 def test_protocols(name: str) -> None:
     agree("protocol_number", name)
+
+
+def test_ipv6_texts_are_those_of_inet_ntop() -> None:
+    """Zeros in all places, and groups of one to four digits."""
+    for zeros in range(256):
+        for group in (0x1, 0x20, 0x304, 0xFFFF, 0xA0B0):
+            groups = [0 if zeros >> place & 1 else group for place in range(8)]
+            for sixth in {groups[5], 0xFFFF}:
+                packed = struct.pack(">8H", *groups[:5], sixth, *groups[6:])
+                assert native.address_text(packed, 10) == socket.inet_ntop(socket.AF_INET6, packed)
 
 
 # --- policies ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AlgorithmInfo, AuthAlgorithm
 from xfrm_ext.attribute import Attribute, Offload, SecurityContext
 from xfrm_ext.bulk import Indices, LoadResult
+from xfrm_ext.columns_read import Columns
 from xfrm_ext.constants import (
     INFINITE,
     Action,
@@ -97,6 +98,7 @@ __all__ = [
     "BatchFileError",
     "BusyError",
     "ClosedError",
+    "Columns",
     "DefaultAction",
     "DeleteResult",
     "Direction",

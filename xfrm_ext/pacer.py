@@ -15,8 +15,8 @@ class Pacer:
 
     The kernel doubles its policy tables from a work item, at 8 to 16 ms a doubling (it waits for RCU), and only an
     addition asks it to: one doubling, while there are more policies than buckets. Until then insertion walks chains
-    that a tight loader makes hundreds long. So this waits for one doubling before a send, and then lets that go, for
-    it asks for the next.
+    that a tight loader makes hundreds long. So this waits for one doubling before a send, and then lets that go,
+    for it asks for the next.
     """
 
     _STEP_COST = 30e-9  # seconds to walk one entry of a chain, measured

@@ -18,6 +18,7 @@ from xfrm_ext.bulk import (
     load,
 )
 from xfrm_ext.checks import choice, choices, shown
+from xfrm_ext.columns_read import Columns, Selection
 from xfrm_ext.constants import (
     AsyncEventFlag,
     Family,
@@ -153,11 +154,32 @@ class Sad:
         destination: PrefixLike | None = None,
         family: Family | int | str | None = None,
     ) -> Iterator[StateCounters]:
-        """The same, but only what is counted: no key is looked at, let alone kept."""
+        """The same, but only what is counted: no key is looked at, let alone kept. Exporters that read many states
+        get there many times faster by `dump_columns` with the columns they want."""
         wanted = StateFilter(protocol, source, destination, family)
+        texts: dict[tuple[bytes, int], str] = {}
         for block in self._blocks(wanted, "dump counters"):
             for one in self._session._codec.wire.state_counters(block):
-                yield _counters(one)
+                yield _counters(one, texts)
+
+    def dump_columns(
+        self,
+        fields: Iterable[str] | None = None,
+        *,
+        text: bool = False,
+        protocol: Protocol | int | str | None = None,
+        source: PrefixLike | None = None,
+        destination: PrefixLike | None = None,
+        family: Family | int | str | None = None,
+    ) -> Columns:
+        """Reads all states, or those that `dump` would, into an array for each field: see Columns and
+        docs/columns_read.md. No key is among them, nor looked at.
+
+        Everything else is as for `Spd.dump_columns`; ``text`` makes addresses texts as State.source has them.
+        """
+        selection = Selection(fields, text, states=True)
+        wanted = StateFilter(protocol, source, destination, family)
+        return selection.read(self._blocks(wanted, "dump states"), self.count().count)
 
     def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:
         request = self._session._codec.encode(Request(Message.GETSA, wanted))
@@ -366,16 +388,41 @@ def _state_id(
     return StateId(which, spi, kind, source=source, mark=mark)
 
 
-def _counters(one: dict[str, Any]) -> StateCounters:
-    values = dict(one)
-    family = values.pop("family")
+_SETTERS = [getattr(StateCounters, name).__set__ for name in StateCounters.__dataclass_fields__]
+_TEXTS = 4096
+
+
+def _counters(one: dict[str, Any], texts: dict[tuple[bytes, int], str]) -> StateCounters:
+    """What a state's message tells. `texts` are those of addresses that were there before."""
+    mask, family = one["mark_mask"], one["family"]
+    found = []
     for name in ("source", "destination"):
-        values[name] = wire.address_text(one[name], family)
-    mask, value = values.pop("mark_mask"), values.pop("mark_value")
-    values["mark"] = Mark(value, mask) if mask else None
-    values["protocol"] = Protocol(one["protocol"])
-    values["mode"] = Mode(one["mode"])
-    values["if_id"] = values["if_id"] or None
-    values["last_used"] = values["last_used"] or None
-    values["direction"] = StateDirection(one["direction"]) if one["direction"] else None
-    return StateCounters(**values)
+        key = (one[name], family)
+        text = texts.get(key)
+        if text is None:
+            if len(texts) >= _TEXTS:
+                texts.clear()
+            text = texts[key] = wire.address_text(*key)
+        found.append(text)
+    values = (
+        *found,
+        one["spi"],
+        Protocol(one["protocol"]),
+        Mode(one["mode"]),
+        one["reqid"],
+        Mark(one["mark_value"], mask) if mask else None,
+        one["if_id"] or None,
+        StateDirection(one["direction"]) if one["direction"] else None,
+        one["bytes"],
+        one["packets"],
+        one["add_time"],
+        one["use_time"],
+        one["last_used"] or None,
+        one["replay_window"],
+        one["replay"],
+        one["integrity_failed"],
+    )
+    result = StateCounters.__new__(StateCounters)
+    for put, value in zip(_SETTERS, values, strict=True):  # a third of what __init__ takes for frozen fields
+        put(result, value)
+    return result

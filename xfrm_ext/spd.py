@@ -24,6 +24,7 @@ from xfrm_ext.bulk import (
     load,
 )
 from xfrm_ext.checks import choice, choices, shown
+from xfrm_ext.columns_read import Columns, Selection
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
 from xfrm_ext.delete_where import DeleteResult, Deletion, named, policy_names, without_index
 from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
@@ -109,6 +110,19 @@ class Spd:
             return maker.all(self._session._dump_decoded(request, operation, maker.decoder))
         blocks = self._session._dump(request, operation)
         return (Policy._from_wire(one, own) for block in blocks for one in own.canonical_policies(block))
+
+    def dump_columns(self, fields: Iterable[str] | None = None, *, text: bool = False) -> Columns:
+        """Reads all policies, as `dump` does, into an array for each field: see Columns and docs/columns_read.md.
+
+        ``fields`` are names of columns (None: all, `Columns.rows` of the order of `dump`); a field that a policy
+        does not have is 0. ``text`` makes prefixes ("10.0.0.0/8") and addresses ("192.0.2.1") lists of str, as
+        Selector.source and Template.source have them. Raises ValidationError, NotCompiledError, KernelError,
+        ProtocolError, ReplyTimeout.
+        """
+        selection = Selection(fields, text, states=False)
+        info = self.count()
+        expected = info.total + info.socket_input + info.socket_output + info.socket_forward
+        return selection.read(self._session._dump(wire.policy_dump_request(), "dump policies"), expected)
 
     def flush(self, policy_type: PolicyType | int | str = PolicyType.MAIN) -> None:
         """Deletes all policies of a type (XFRM_MSG_FLUSHPOLICY): main by default, which leaves sub policies."""
