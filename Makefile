@@ -55,8 +55,8 @@ test-sanitize: ## Run the tests with the extension under AddressSanitizer and UB
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys $(ARGS)
 
-bench: $(VENV)/.installed-dev ## Measure against the C floor and ip -batch.
-	$(IN_VENV) benchmarks/run.py $(ARGS)
+bench: $(VENV)/.installed-bench ## Measure against C, libnl, ip and the codec in Python (ARGS=--full, ARGS=limits).
+	$(IN_VENV) -m benchmarks.run $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C under gcc's and clang's warnings.
 	$(IN_VENV) -m ruff check .
@@ -82,6 +82,9 @@ clean: ## Remove what the other targets made, also .venv.
 
 $(VENV)/.installed-demo: $(BUILT_FROM)
 	@scripts/setup demo
+
+$(VENV)/.installed-bench: $(BUILT_FROM)
+	@scripts/setup bench
 
 $(VENV)/.installed-dev: $(BUILT_FROM)
 	@scripts/setup dev
