@@ -125,6 +125,14 @@ def change_ways(bench: Bench, table: Table, verb: policies.Verb) -> dict[str, Wa
             file.writelines(policies.delete_by_index(*kernel.index_of(body)) for body in bench.kernel.dump())
         return bench.floor(path)
 
+    def where() -> Timing:
+        with xfrm.Session() as session:
+            if not hasattr(session.spd, "delete_where"):
+                raise Missing("this version has no Spd.delete_where")
+            with Stopwatch() as deleting:
+                session.spd.delete_where(lambda policy: True)
+        return deleting.timing
+
     ways: dict[str, Way] = {
         "floor": lambda: bench.floor(table.messages(verb)),
         "list": from_list,
@@ -133,7 +141,7 @@ def change_ways(bench: Bench, table: Table, verb: policies.Verb) -> dict[str, Wa
         "ip": lambda: whole_process([ip_program(), "-batch", table.batch(verb)]),
     }
     if verb == "delete":
-        ways["floor_index"] = floor_by_index
+        ways |= {"floor_index": floor_by_index, "where": where}
     return ways
 
 

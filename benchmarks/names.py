@@ -37,6 +37,7 @@ NAMES = {
     "objects_3": Name("objects, 3 fields read", "#009e73", ours=True),
     "objects_all": Name("objects, all fields read", "#cc3377", ours=True),
     "counters": Name("counters only", "#8da0cb", ours=True),
+    "where": Name("delete_where()", "#cc3377", ours=True),
     "flush": Name("flush()", "#009e73", ours=True),
 }
 

@@ -23,7 +23,7 @@ LISTED_REASONS = (
     "the headers of libnl-xfrm-3 are not installed",
     "no pkg-config to find libnl-xfrm-3 with",
     "libnl-xfrm-3 does not know XFRMA_IF_ID",
-    "this version has no",  # load_columns, dump_columns
+    "this version has no",  # load_columns, dump_columns, delete_where
     "only run for shapes that a child process can make again",
 )
 CASES = {"load", "dump", "change", "slow", "cold", "shapes", "real", "file", "memory"}
