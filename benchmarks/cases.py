@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from benchmarks.bench import Bench, Table
 from benchmarks.contenders import change_ways, check_messages, flush_ways, load_ways
 from benchmarks.dumps import dump_ways
 from benchmarks.measure import note
+from benchmarks.programs import Missing
 
 Groups: TypeAlias = list[dict[str, Any]]
 SHAPES = ("net24", "host6", "net64", "mark", "if_id")
@@ -33,6 +34,15 @@ def _after_load(bench: Bench, table: Table) -> Callable[[str, bool], None]:
         bench.flush()
 
     return after
+
+
+def use_once(bench: Bench) -> None:
+    """Has the package import what it imports only when it is used: that has a measurement of its own."""
+    for table in _with_table(bench, "host", 1):
+        for ways in (load_ways(bench, table), dump_ways(bench, table)):
+            with contextlib.suppress(Missing):
+                ways["columns"]()
+        bench.kernel.flush()
 
 
 def load_group(bench: Bench, table: Table, leave_out: tuple[str, ...] = (), rounds: int = 0) -> dict[str, Any]:
@@ -208,7 +218,3 @@ CASES: dict[str, Callable[[Bench], Groups]] = {
     "real": case_real,
     "file": case_file,
 }
-
-
-def run(bench: Bench, names: list[str]) -> Groups:
-    return list(itertools.chain.from_iterable(CASES[name](bench) for name in names if name in CASES))

@@ -158,6 +158,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory(prefix="xfrm-ext-benchmark-") as folder:
         bench = Bench(chosen, Path(folder))
+        cases.use_once(bench)
         for case in options.cases:
             start = time.monotonic()
             try:
