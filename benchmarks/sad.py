@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench, Options, Way
+from benchmarks.cases import use_once
 from benchmarks.contenders import check_result
 from benchmarks.measure import BenchmarkError, Stopwatch, Timing, note
 from benchmarks.programs import Missing, ip_program, whole_process
@@ -165,7 +166,7 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
         str(rounds),
     ]
     done = subprocess.run(guest, check=False, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    if done.returncode:
+    if done.returncode or not done.stdout:
         raise BenchmarkError("states: the run in the guest failed; see above")
     found = json.loads(done.stdout)
     return [{**group, "kernel": found["kernel"]} for group in found["groups"]]
@@ -175,6 +176,7 @@ def main() -> None:
     count, rounds = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="xfrm-ext-benchmark-") as folder:
         bench = Bench(Options(), Path(folder))
+        use_once(bench)
         found = groups(bench, count, rounds)
     json.dump({"kernel": f"{os.uname().release}, User-Mode Linux", "groups": found}, sys.stdout)
 
