@@ -161,7 +161,7 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
         "--",
         sys.executable,
         "-m",
-        "benchmarks.states",
+        "benchmarks.sad",
         str(count),
         str(rounds),
     ]
