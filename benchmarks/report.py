@@ -35,7 +35,8 @@ def title(group: dict[str, Any]) -> str:
     what = "states" if group["shape"] == "state" else "policies"
     cold = ", each time into a fresh namespace" if group["tables"] == "cold" else ""
     invented = " (the demo's invented table)" if group.get("invented") else ""
-    return f"{group['operation']}, {group['items']:,} {what}: {SHAPES[group['shape']]}{invented}{cold}"
+    guest = f" (in the guest: Linux {group['kernel']})" if "kernel" in group else ""
+    return f"{group['operation']}, {group['items']:,} {what}: {SHAPES[group['shape']]}{invented}{cold}{guest}"
 
 
 def limits_table(results: Results) -> str:
