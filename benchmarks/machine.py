@@ -72,12 +72,13 @@ def describe() -> dict[str, str]:
     compiler = os.environ.get("CC", "cc").split()[0]
     known: dict[str, str | None] = {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "commit": _output("git", "rev-parse", "--short=12", "HEAD"),
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=12"),
         "processor": _processor(),
         "processors": str(len(os.sched_getaffinity(0))),
         "architecture": platform.machine(),
         "virtual machine": _virtual(),
         "memory": _memory(),
+        "load before the run": f"{os.getloadavg()[0]:.2f}",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "kernel": platform.release(),
         "timer HZ": hertz.group(1) if hertz else None,

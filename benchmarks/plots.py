@@ -255,6 +255,7 @@ def shapes(results: Results) -> Figure | None:
         range(len(groups)), [f"{SHAPES[group['shape']]}\n{group['items']:,}" for group in reversed(groups)]
     )
     axes.tick_params(axis="y", length=0, labelsize=11)
+    axes.set_title("Loading policies of other shapes, warm tables")
     axes.set_xlabel("time to load, as a multiple of the C floor")
     handles = [
         axes.plot([], [], "o", color=NAMES[name].colour, markersize=9, label=NAMES[name].title)[0] for name in names

@@ -75,8 +75,10 @@ def group_table(group: dict[str, Any]) -> str:
             )
         )
     text = table(("contender", f"time, x {base}", "range", "kernel's share"), rows)
+    seconds = group["contenders"][group["base"]]["seconds"]
+    text += f"\n\n{len(seconds)} rounds; {base}, slowest over fastest: {max(seconds) / min(seconds):.2f}."
     left_out = [f"{NAMES[name].title}: {reason}" for name, reason in group["skipped"].items()]
-    return text + ("\n\nLeft out: " + "; ".join(left_out) + "." if left_out else "")
+    return text + (" Left out: " + "; ".join(left_out) + "." if left_out else "")
 
 
 def calls_table(results: Results) -> str:
