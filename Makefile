@@ -34,9 +34,10 @@ demo: $(VENV)/.installed-demo ## Load 100,000 real policies into a private kerne
 test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
 	$(IN_VENV) -m pytest $(ARGS)
 
-# Without the tests of what is C in either run (sockets, batch files' bulk, the C itself) and of both codecs at once.
+# Without the tests of what is C in either run (sockets, batch files' bulk, the C itself, benchmarks) and of both codecs
+# at once.
 test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with the codec in Python.
-	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py) $(ARGS)
+	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py benchmarks.py) $(ARGS)
 
 test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
 	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
@@ -53,7 +54,8 @@ test-sanitize: ## Run the tests with the extension under AddressSanitizer and UB
 	cd $(SANITIZE_TREE) && \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys $(ARGS)
+		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys \
+		--ignore=tests/test_benchmarks.py $(ARGS)
 
 bench: $(VENV)/.installed-bench ## Measure against C, libnl, ip and the codec in Python (ARGS=--full, ARGS=limits).
 	$(IN_VENV) -m benchmarks.run $(ARGS)
