@@ -16,7 +16,7 @@ from benchmarks.measure import BenchmarkError, Series, Timing, note, ratio
 from benchmarks.programs import Missing, Programs, figures
 
 # What the kernel needs to free a flushed policy, after a grace period.
-FREEING_SECONDS = 1.5e-6
+FREEING_SECONDS = 4e-6
 # Many times what it takes to double a table, which the kernel does after a grace period.
 GROWING_SECONDS = 0.1
 # Up to here every policy is compared as a whole, beyond it its selector: that takes less time.
