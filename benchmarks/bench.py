@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import xfrm_ext
 from benchmarks import kernel, namespaces, policies
 from benchmarks.measure import BenchmarkError, Series, Timing, note, ratio
 from benchmarks.programs import Missing, Programs, figures
@@ -48,14 +48,6 @@ class Options:
     """Seconds after a flush: the kernel frees policies after a grace period, for which nobody else shall pay."""
 
 
-def library() -> Any:
-    """The package, imported late: the floor and `ip` can be measured without it."""
-    try:
-        return importlib.import_module("xfrm_ext")
-    except ImportError as error:
-        raise BenchmarkError(f"can't import the package ({error}): pip install -e .") from error
-
-
 class Table:
     """Policies of one shape, in each of the forms that contenders take them in; made when first asked for."""
 
@@ -90,7 +82,7 @@ class Table:
 
     def objects(self) -> list[Any]:
         if not self._objects:
-            self._objects = list(map(policies.Maker(library()).policy, self.rows))
+            self._objects = list(map(policies.Maker(xfrm_ext).policy, self.rows))
             settle_objects()
         return self._objects
 

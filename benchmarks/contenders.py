@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import xfrm_ext as xfrm
 from benchmarks import kernel, policies
-from benchmarks.bench import Bench, Table, Way, library
+from benchmarks.bench import Bench, Table, Way
 from benchmarks.measure import BenchmarkError, Stopwatch, Timing
 from benchmarks.programs import Missing, figures, ip_program, python, whole_process
 
@@ -33,7 +34,7 @@ def check_messages(table: Table) -> None:
     """The floor's messages and the library's are the same bytes, but for what the sender stamps."""
     from xfrm_ext.codec import native
 
-    maker = policies.Maker(library())
+    maker = policies.Maker(xfrm)
     for row in table.rows[:: max(1, len(table) // 2000)]:
         if policies.without_stamps(native.encode(maker.policy(row))) != policies.message(row):
             raise BenchmarkError(f"{row}: the library's message differs from the floor's")
@@ -64,7 +65,7 @@ def batch_file_process(path: Path, batch: int) -> Timing:
 
 
 def load_ways(bench: Bench, table: Table) -> dict[str, Way]:
-    xfrm, batch, count = library(), bench.options.batch, len(table)
+    batch, count = bench.options.batch, len(table)
 
     def from_list() -> Timing:
         maker = policies.Maker(xfrm)
@@ -110,7 +111,7 @@ def load_ways(bench: Bench, table: Table) -> dict[str, Way]:
 
 def change_ways(bench: Bench, table: Table, verb: policies.Verb) -> dict[str, Way]:
     """Update or delete all of the table's policies, which are there."""
-    xfrm, batch, count = library(), bench.options.batch, len(table)
+    batch, count = bench.options.batch, len(table)
 
     def from_list() -> Timing:
         made = table.objects()
@@ -146,7 +147,6 @@ def change_ways(bench: Bench, table: Table, verb: policies.Verb) -> dict[str, Wa
 
 
 def flush_ways(bench: Bench, table: Table) -> dict[str, Way]:
-    xfrm = library()
     path = bench.folder / "flush.message"
     path.write_bytes(policies.flush())
 

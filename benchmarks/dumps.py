@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from benchmarks.bench import Bench, Table, Way, library
+import xfrm_ext as xfrm
+from benchmarks.bench import Bench, Table, Way
 from benchmarks.contenders import PURE_AT_MOST
 from benchmarks.measure import BenchmarkError, Stopwatch, Timing
 from benchmarks.programs import Missing, figures, ip_program, python, whole_process
@@ -39,7 +40,7 @@ def sum_of_bytes(columns: Any) -> int:
 
 
 def dump_ways(bench: Bench, table: Table) -> dict[str, Way]:
-    xfrm, count = library(), len(table)
+    count = len(table)
     policy_fields = [field.name for field in fields(xfrm.Policy)]
     selector_fields = [field.name for field in fields(xfrm.Selector)]
     # What dump_floor.c found, and whether our arrays hold the same bytes.
