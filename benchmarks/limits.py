@@ -26,7 +26,7 @@ class Limit:
 
 def as_ratio(value: float) -> str:
     """Small ratios as people say them: a sixth."""
-    return f"1/{1 / value:.1f}" if 0 < value < 0.5 else f"{value:.2f}"
+    return f"1/{1 / value:.3g}" if 0 < value < 0.5 else f"{value:.2f}"
 
 
 def group(results: Results, operation: str, shape: str, tables: str, items: int | None) -> dict[str, Any] | None:

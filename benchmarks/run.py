@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ LIMITS = ("load", "dump", "cold", "slow", "million", "real", "memory", "micro")
 FULL = (*QUICK, "million", "real")
 KNOWN = (*FULL, "file")
 FULL_SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
+BUSY = 0.5
 CACHE = Path("~/.cache/xfrm_ext")
 
 
@@ -136,6 +138,8 @@ def case_memory(bench: Bench) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Runs the cases; whatever one of them can't do here is left out, with its reason."""
+    if os.getloadavg()[0] > BUSY:
+        note(f"others are using this machine (load {os.getloadavg()[0]:.1f}): ratios will scatter")
     own = {field.name for field in fields(Options)}
     chosen = Options(**{name: value for name, value in vars(options).items() if name in own})
     results: dict[str, Any] = {
