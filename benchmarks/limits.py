@@ -59,7 +59,9 @@ def _cold(results: Results) -> Spread | None:
     if not found or "columns" not in found["contenders"]:
         return None
     seconds = found["contenders"]["columns"]["seconds"]
-    return Spread.of([max(seconds) / min(seconds)])
+    if len(seconds) < 10:  # fewer would be easier
+        return None
+    return Spread.of([max(seconds[:10]) / min(seconds[:10])])
 
 
 def _micro(over: str, under: str) -> Find:
