@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import kernel, limits, policies
+from benchmarks import kernel, limits, plots, policies
 from benchmarks.measure import Spread, ratio
 from benchmarks.names import NAMES
 
@@ -158,3 +159,15 @@ def test_what_the_kernel_adds_is_not_compared() -> None:
     assert kernel.as_asked_for(bytes(dumped)) == kernel.as_asked_for(asked)
     dumped[kernel.PRIORITY_OFFSET] ^= 1
     assert kernel.as_asked_for(bytes(dumped)) != kernel.as_asked_for(asked)
+
+
+def test_labels_are_apart_and_in_order() -> None:
+    wanted = [0.0, 0.01, 0.02, 5.0, 5.5]
+    placed = plots.apart(wanted, 1.0)
+    assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(placed))
+    assert all(abs(one - other) < 1.1 for one, other in zip(placed, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("value", "text"), [(1 / 6, "1/6"), (0.4, "1/2.5"), (0.51, "0.51"), (1.049, "1.05")])
+def test_ratios_as_text(value: float, text: str) -> None:
+    assert limits.as_ratio(value) == text
