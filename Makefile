@@ -34,9 +34,10 @@ demo: $(VENV)/.installed-demo ## Load 100,000 real policies into a private kerne
 test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
 	$(IN_VENV) -m pytest $(ARGS)
 
-# Without the tests of what is C in either run (sockets, batch files' bulk, the C itself) and of both codecs at once.
+# Without the tests of what is C in either run (sockets, batch files' bulk, the C itself, benchmarks) and of both codecs
+# at once.
 test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with the codec in Python.
-	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py policy_rows.py) $(ARGS)
+	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py policy_rows.py benchmarks.py) $(ARGS)
 
 test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
 	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
@@ -53,10 +54,11 @@ test-sanitize: ## Run the tests with the extension under AddressSanitizer and UB
 	cd $(SANITIZE_TREE) && \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys $(ARGS)
+		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys \
+		--ignore=tests/test_benchmarks.py $(ARGS)
 
-bench: $(VENV)/.installed-dev ## Measure against the C floor and ip -batch.
-	$(IN_VENV) benchmarks/run.py $(ARGS)
+bench: $(VENV)/.installed-bench ## Measure against C, libnl, ip and the codec in Python (ARGS=--full, ARGS=limits).
+	$(IN_VENV) -m benchmarks.run $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C under gcc's and clang's warnings.
 	$(IN_VENV) -m ruff check .
@@ -64,8 +66,8 @@ lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C u
 	$(IN_VENV) -m mypy
 	@for compiler in gcc clang; do \
 		if command -v $$compiler >/dev/null; then \
-			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c"; \
-			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c || exit 1; \
+			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c benchmarks/*floor.c"; \
+			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c benchmarks/*floor.c || exit 1; \
 		else \
 			echo "$$compiler isn't installed: the C is not checked with it"; \
 		fi; \
@@ -82,6 +84,9 @@ clean: ## Remove what the other targets made, also .venv.
 
 $(VENV)/.installed-demo: $(BUILT_FROM)
 	@scripts/setup demo
+
+$(VENV)/.installed-bench: $(BUILT_FROM)
+	@scripts/setup bench
 
 $(VENV)/.installed-dev: $(BUILT_FROM)
 	@scripts/setup dev

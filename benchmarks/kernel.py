@@ -28,7 +28,7 @@ ATTRIBUTE = struct.Struct("=HH")
 SELECTOR = struct.Struct("=16s16s8xHBB")
 DONE_SIZE = HEADER.size + 4
 POLICY_INFO_SIZE = 168
-INDEX_OFFSET = 156
+CURRENT_OFFSET, PRIORITY_OFFSET, INDEX_OFFSET, DIRECTION_OFFSET = 120, 152, 156, 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,9 @@ class Kernel:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def counts(self) -> Counts:
@@ -82,12 +85,17 @@ class Kernel:
 
     def dump(self) -> Iterator[bytes]:
         """The body of each policy's message, in the kernel's order: the newest first."""
+        for message in self.dump_messages():
+            yield message[HEADER.size :]
+
+    def dump_messages(self) -> Iterator[bytes]:
+        """The same with their headers."""
         for length in self._dump_datagrams():
             position = 0
             while position < length:
                 size, kind, _, _, _ = HEADER.unpack_from(self._buffer, position)
                 if kind == XFRM_MSG_NEWPOLICY:
-                    yield bytes(self._buffer[position + HEADER.size : position + size])
+                    yield bytes(self._buffer[position : position + size])
                 position += (size + 3) & ~3
 
     def receive_dump(self) -> None:
@@ -138,14 +146,23 @@ def prefix_key(family: int, packed: bytes, length: int) -> bytes:
     return bytes((family, length)) + packed.ljust(16, b"\0")
 
 
+def index_of(body: bytes) -> tuple[int, int]:
+    """The kernel's number of a policy, and its direction."""
+    (index,) = struct.unpack_from("=I", body, INDEX_OFFSET)
+    return index, body[DIRECTION_OFFSET]
+
+
 def as_asked_for(body: bytes) -> bytes:
-    """A dumped policy's body, less what the kernel puts in by itself: index and the main type."""
-    kept = [body[:INDEX_OFFSET], bytes(4), body[INDEX_OFFSET + 4 : POLICY_INFO_SIZE]]
+    """A policy's body less what the kernel puts in by itself: times, counters, index, the main type."""
+    attributes = []
     position = POLICY_INFO_SIZE
     while position < len(body):
         length, kind = ATTRIBUTE.unpack_from(body, position)
         end = position + ((length + 3) & ~3)
         if kind != XFRMA_POLICY_TYPE or body[position + ATTRIBUTE.size] != XFRM_POLICY_TYPE_MAIN:
-            kept.append(body[position:end])
+            attributes.append(body[position:end])
         position = end
-    return b"".join(kept)
+    # The kernel has its own order of attributes; that of a request means nothing.
+    attributes.sort(key=lambda attribute: ATTRIBUTE.unpack_from(attribute)[1])
+    info = body[:CURRENT_OFFSET] + bytes(PRIORITY_OFFSET - CURRENT_OFFSET) + body[PRIORITY_OFFSET:INDEX_OFFSET]
+    return info + bytes(4) + body[DIRECTION_OFFSET:POLICY_INFO_SIZE] + b"".join(attributes)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Loads policies from a generator and prints how much memory this process took for it.
 
-    python peak_memory.py COUNT BATCH
+    python -m benchmarks.peak_memory COUNT BATCH
 
 Started by run.py, in its network namespace.
 """
@@ -13,11 +13,11 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
-import policies
-
 import xfrm_ext
+from benchmarks import policies
 
 if TYPE_CHECKING:
     from xfrm_ext import Policy
@@ -39,8 +39,7 @@ def main() -> None:
     count, batch = int(sys.argv[1]), int(sys.argv[2])
 
     def made() -> Iterator[Policy]:
-        for row in policies.rows("host", count):
-            yield policies.policy(xfrm_ext, row)
+        return map(policies.Maker(xfrm_ext).policy, islice(policies.host_rows(), count))
 
     before = peak_rss()
     start = time.perf_counter()
