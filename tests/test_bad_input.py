@@ -466,7 +466,7 @@ def never(message: bytes) -> None:
 def test_value(expression: str, message: str) -> None:
     transport = FakeTransport(never)
     names = {
-        **vars(xfrm_ext),
+        **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
         "session": Session(transport=transport),
         "transport": transport,
         "encode": select().encode,

@@ -490,7 +490,7 @@ def test_a_session_that_is_closed_in_the_middle(namespace: int) -> None:
 
 @pytest.mark.parametrize("on_error", ["raise", "collect", "rollback"])
 def test_timeout(session: Session, on_error: OnError) -> None:
-    end = time.monotonic() + 0.1
+    end = time.monotonic() + 0.15
 
     def progress(done: int, total: int | None) -> None:
         while done == 512 and time.monotonic() < end:

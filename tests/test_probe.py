@@ -283,5 +283,5 @@ def never(message: bytes) -> Answer:
 def test_bad_input(expression: str, message: str) -> None:
     features = Session(transport=FakeTransport(never)).features()
     with pytest.raises(ValidationError) as caught:
-        eval(expression, {**vars(xfrm_ext), "features": features})
+        eval(expression, {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "features": features})
     assert str(caught.value) == message

@@ -213,7 +213,7 @@ class TestEveryValue:
         assert len({*VALUES, value}) == len(VALUES)
 
     def test_can_be_evaluated_from_its_repr(self, value: Any) -> None:
-        assert eval(repr(value), vars(xfrm_ext)) == value
+        assert eval(repr(value), {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}) == value
 
 
 def test_fields_are_what_was_given() -> None:
@@ -276,7 +276,7 @@ def test_reprs_show_what_is_not_default() -> None:
     ids=repr,
 )
 def test_reprs_of_rare_values_can_be_evaluated(value: Any) -> None:
-    assert eval(repr(value), vars(xfrm_ext)) == value
+    assert eval(repr(value), {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}) == value
 
 
 @pytest.mark.parametrize(
@@ -471,9 +471,22 @@ def test_all_errors_can_be_pickled() -> None:
 
 
 def test_exports() -> None:
-    public = {name for name in vars(xfrm_ext) if not name.startswith("_")}
-    modules = {path.stem for path in PACKAGE.iterdir()}
-    assert public - modules == set(xfrm_ext.__all__) - {"__version__"}
+    """What type checkers see, what the interpreter finds when it is asked for, and the list of both."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    seen = {
+        (name.name, node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("xfrm_ext.")
+        for name in node.names
+    }
+    assert seen == {(name, f"xfrm_ext.{room}") for name, room in xfrm_ext._HOMES.items()}
+    assert {name for name, _ in seen} == set(xfrm_ext.__all__) - {"__version__"}
+    assert set(xfrm_ext.__all__) <= set(dir(xfrm_ext))
+    for name in xfrm_ext.__all__:
+        assert getattr(xfrm_ext, name) is not None
+    assert xfrm_ext.codec.select() is not None
+    with pytest.raises(AttributeError, match="module 'xfrm_ext' has no attribute 'nonsense'"):
+        xfrm_ext.nonsense  # noqa: B018
     for name in errors.__all__:
         function = name in ("compiled_module_needed", "kernel_error")
         assert getattr(xfrm_ext, name, None) is getattr(errors, name) or function
@@ -491,7 +504,7 @@ def test_only_the_boundary_imports_the_compiled_module() -> None:
 
 
 def test_the_core_imports_cffi_alone() -> None:
-    program = "import sys, xfrm_ext; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys; from xfrm_ext import *; print(*{name.partition('.')[0] for name in sys.modules})"
     output = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {program}"],
                             capture_output=True, text=True, check=True).stdout  # fmt: skip
     foreign = {name for name in output.split() if name not in sys.stdlib_module_names and name != "__main__"}

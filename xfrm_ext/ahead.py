@@ -8,6 +8,7 @@ received while Python looks at what came.
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import weakref
 from collections.abc import Generator, Iterator
@@ -94,6 +95,7 @@ def _make(
 ) -> None:
     error: BaseException | None = None
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for who can be interrupted
         with closing(source):
             while _wanted(permits, owner):
                 item = next(source, None)
