@@ -119,7 +119,8 @@ class Subscription:
         # Signal handlers may raise anywhere, but must not leave a reader behind that is none, nor have an event
         # forgotten. So no loop in this `try` (CPython 3.13 runs handlers at its jumps, and forgets the `finally`
         # there), a second `try` as the first thing in the `finally` (before all else, CPython 3.10 runs handlers),
-        # and not a single call, after which they run too, behind the line that counts the event as handed out.
+        # and behind the line that counts the event as handed out neither a call nor, when all goes well, an `if`
+        # that does not hold: behind those they run too (CPython 3.10 where it jumps over what depends on it).
         try:
             owned = self._reader.setdefault(None, reader) is reader
             # The first half is what _read() finds most times, without a call.
@@ -136,7 +137,9 @@ class Subscription:
                 if owned is not False and None in self._reader and self._reader[None] is reader:
                     del self._reader[None]
             finally:
-                if self._closed and not self._reader:
+                if not self._closed:
+                    pass
+                elif not self._reader:
                     self._release()
         return event  # type: ignore[no-any-return]
 
@@ -164,7 +167,9 @@ class Subscription:
                 if owned is not False and None in self._reader and self._reader[None] is reader:
                     del self._reader[None]
             finally:
-                if self._closed and not self._reader:
+                if not self._closed:
+                    pass
+                elif not self._reader:
                     self._release()
         return events
 
