@@ -8,8 +8,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from public import PUBLIC
 
-import xfrm_ext
 from xfrm_ext import BatchFileError, Session, ValidationError
 from xfrm_ext.codec import select
 from xfrm_ext.testing import FakeTransport
@@ -466,7 +466,7 @@ def never(message: bytes) -> None:
 def test_value(expression: str, message: str) -> None:
     transport = FakeTransport(never)
     names = {
-        **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
+        **PUBLIC,
         "session": Session(transport=transport),
         "transport": transport,
         "encode": select().encode,

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from public import PUBLIC
 
-import xfrm_ext
 from xfrm_ext import Move, Policy, Session, State, ValidationError
 from xfrm_ext.codec import native, pure
 from xfrm_ext.testing import FakeTransport
@@ -653,7 +653,7 @@ def test_values(expression: str, message: str) -> None:
     transport = FakeTransport(lambda message: None)
     with Session(transport=transport) as session:
         names = {
-            **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
+            **PUBLIC,
             "encode": native.encode,
             "session": session,
             "STATE": STATE,
@@ -676,7 +676,7 @@ def test_there_are_many() -> None:
 def test_both_codecs_say_the_same() -> None:
     for expression, message in VALUES:
         if expression.startswith("encode("):
-            names = {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "encode": pure.encode, "STATE": STATE, "POLICY": POLICY}
+            names = {**PUBLIC, "encode": pure.encode, "STATE": STATE, "POLICY": POLICY}
             with pytest.raises(ValidationError) as caught:
                 eval(expression, names)
             assert str(caught.value) == message

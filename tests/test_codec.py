@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from public import PUBLIC
 from strategies import ANY_ATTRIBUTES, INDEX, U32, policies, policy_ids, prefixes
 
-import xfrm_ext
 from xfrm_ext import (
     Action,
     Attribute,
@@ -71,7 +71,7 @@ def test_policies_survive_with_any_attributes(policy: Policy, attributes: list[A
         # Texts leave out keys, and what stands behind the four bytes of an IPv4 address.
         keys = any(attribute.has_key for attribute in again.attributes)
         if not keys and all(Template(**fields_of(template)) == template for template in again.templates):
-            assert eval(repr(again), {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}) == policy
+            assert eval(repr(again), PUBLIC) == policy
 
 
 @given(policies())

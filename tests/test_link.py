@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from public import PUBLIC
 from vectors import attribute, messages, records
 
-import xfrm_ext
 from xfrm_ext import KernelError, NotFound, ProtocolError, Session, ValidationError, XfrmInterface
 from xfrm_ext.testing import Answer, FakeTransport, Refusal
 
@@ -258,7 +258,7 @@ VALUES = [
 @pytest.mark.parametrize(("expression", "message"), VALUES, ids=[expression for expression, _ in VALUES])
 def test_bad_input(expression: str, message: str) -> None:
     transport = FakeTransport(never, {"lo": 1})
-    names = {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "links": Session(transport=transport).links}
+    names = {**PUBLIC, "links": Session(transport=transport).links}
     with pytest.raises(ValidationError) as caught:
         eval(expression, names)
     assert str(caught.value) == message

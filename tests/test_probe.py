@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from public import PUBLIC
 
-import xfrm_ext
 from xfrm_ext import (
     AttributeType,
     Features,
@@ -283,5 +283,5 @@ def never(message: bytes) -> Answer:
 def test_bad_input(expression: str, message: str) -> None:
     features = Session(transport=FakeTransport(never)).features()
     with pytest.raises(ValidationError) as caught:
-        eval(expression, {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "features": features})
+        eval(expression, {**PUBLIC, "features": features})
     assert str(caught.value) == message

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from public import PUBLIC
 
 import xfrm_ext
 from xfrm_ext import (
@@ -213,7 +214,7 @@ class TestEveryValue:
         assert len({*VALUES, value}) == len(VALUES)
 
     def test_can_be_evaluated_from_its_repr(self, value: Any) -> None:
-        assert eval(repr(value), {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}) == value
+        assert eval(repr(value), PUBLIC) == value
 
 
 def test_fields_are_what_was_given() -> None:
@@ -276,7 +277,7 @@ def test_reprs_show_what_is_not_default() -> None:
     ids=repr,
 )
 def test_reprs_of_rare_values_can_be_evaluated(value: Any) -> None:
-    assert eval(repr(value), {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}) == value
+    assert eval(repr(value), PUBLIC) == value
 
 
 @pytest.mark.parametrize(

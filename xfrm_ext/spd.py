@@ -99,8 +99,8 @@ class Spd:
         """Reads all policies, newest first, main and sub and those of sockets, in constant memory.
 
         The kernel reads its table in pieces: what others change meanwhile may be seen or not. Policies may be
-        added and deleted while iterating. The timeout is for each piece. Of more than some hundred, a thread receives
-        the next while those before are looked at; it ends with the iterator.
+        added and deleted while iterating. The timeout is for each piece. Of more than some hundred, a thread
+        receives the next while those before are looked at; it ends with the iterator.
         """
         own = self._session._codec.wire
         request, operation = wire.policy_dump_request(), "dump policies"

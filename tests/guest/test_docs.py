@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
+from public import PUBLIC
 from test_docs import MESSAGES, blocks_of, pages_for, rows_under, run_page
 
-import xfrm_ext
 from guest.network import ESP, PORT, Pair
 from xfrm_ext import (
     AeadAlgorithm,
@@ -439,7 +439,7 @@ def test_ip_says_the_same(session: Session, namespace: int, row: list[str]) -> N
     session.sad.delete(by_ip)
     arguments = re.sub(r'(\w+)\((".*?"), key', r"\1(\2, KEYS[\2]", arguments)
     with inside(namespace):  # where its interfaces are
-        options = eval(f"dict({arguments})", {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__} | {"socket": socket, "KEYS": KEYS})
+        options = eval(f"dict({arguments})", PUBLIC | {"socket": socket, "KEYS": KEYS})
     given = {"spi": 0x1000, "replay_window": 0} | options
     if "aead" not in given and "encryption" not in given:
         given["aead"] = GCM
