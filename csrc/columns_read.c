@@ -389,6 +389,15 @@ int64_t columns_read(struct columns_reader *reader, const uint8_t *data, size_t 
 	return position < length ? (int64_t)position : (int64_t)length;
 }
 
+int columns_decode(void *reader, const uint8_t *data, size_t length)
+{
+	int64_t done = columns_read(reader, data, length);
+
+	if (done < 0)
+		return (int)done;
+	return (uint64_t)done < length ? -EMSGSIZE : 0;
+}
+
 /* --- memory for columns -------------------------------------------------------------------------------- */
 
 enum { LARGE_PAGE = 2 << 20 };

@@ -57,6 +57,10 @@ struct columns_reader {
  * it may or may not have been appended. -EINVAL: a column is of no size or place that messages have. */
 int64_t columns_read(struct columns_reader *reader, const uint8_t *data, size_t length);
 
+/* The same for a struct rtnl_dump, whose `argument` is the reader: -EMSGSIZE when there is not room for all. Returns 0
+ * or -errno. */
+int columns_decode(void *reader, const uint8_t *data, size_t length);
+
 /* Memory for columns, not zeroed: much of it is in large pages where the system has them, since getting pages costs as
  * much as filling them. NULL when there is none. */
 void *columns_allocate(size_t size);

@@ -4,6 +4,7 @@ makes, and those of the kernel; and damaged messages are refused where `dump` re
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 import subprocess
@@ -205,13 +206,13 @@ def test_several_datagrams(many: Session) -> None:
 def test_more_than_there_was_room_for(many: Session) -> None:
     """Policies are added while the kernel dumps: nobody knows before how many there will be."""
 
-    def growing() -> Iterator[bytearray]:
-        for number, block in enumerate(many._dump(policy_dump_request(), "dump policies")):
-            yield block
+    def growing(decoder: Any) -> Iterator[None]:
+        for number, _ in enumerate(many._dump_decoded(policy_dump_request(), "dump policies", decoder)):
+            yield
             more = [Selector(None, f"11.{number}.{one}.1") for one in range(40)]
             many.spd.load(Policy(selector, direction="out", priority=MANY) for selector in more)
 
-    columns = Selection(["priority", "source"], True, states=False).read(growing(), 1)
+    columns = Selection(["priority", "source"], True, states=False).read(growing, 1)
     assert [one for one in columns["priority"].tolist() if one < MANY] == list(range(MANY - 1, -1, -1))
     assert len(columns["source"]) == columns.rows
 
@@ -509,31 +510,6 @@ def test_rows_before_damage_are_not_returned() -> None:
         session.spd.dump_columns(["priority"])
 
 
-# --- keys -------------------------------------------------------------------------------------------------
-
-
-def test_blocks_with_keys_are_wiped() -> None:
-    blocks = [
-        bytearray(state_of(attribute(uapi.XFRMA_ALG_CRYPT, b"cipher".ljust(64, b"\0") + b"\x40\0\0\0secret!!")))
-    ]
-
-    class Keeping(FakeTransport):
-        def open_beside(self, protocol: int | None = None) -> FakeTransport:
-            return self
-
-        def dump(self, request: bytes, operation: str, *, timeout: float | None = None) -> Iterator[bytearray]:
-            return iter(blocks)
-
-    answers = counts(1, 1)
-    with Session(transport=Keeping(lambda request: answers.get(request[4]))) as session:
-        assert session.sad.dump_columns(["spi"])["spi"].tolist() == [0x01020304]
-        assert not any(blocks[0])
-        blocks[0][:] = b"secret".ljust(len(blocks[0]))
-        with pytest.raises(ProtocolError):
-            session.sad.dump_columns(["spi"])
-        assert not any(blocks[0])
-
-
 # --- the C ------------------------------------------------------------------------------------------------
 
 
@@ -571,9 +547,20 @@ def columns_read(data: bytes, **fields: int) -> int:
     ],
 )
 def test_columns_that_no_message_has(fields: dict[str, int]) -> None:
-    assert columns_read(PLAIN, **fields) == -22
+    assert columns_read(PLAIN, **fields) == -errno.EINVAL
 
 
 def test_c_stops_where_there_is_no_more_room() -> None:
     assert columns_read(PLAIN * 2, offset=152) == len(PLAIN)
     assert columns_read(PLAIN, offset=164) == len(PLAIN)
+
+
+def test_a_block_that_there_is_no_room_for_is_an_error() -> None:
+    out = ffi.new("uint8_t[]", 16)
+    column = ffi.new("struct column_out *", {"data": out, "size": 4})
+    reader = ffi.new("struct columns_reader *", {"columns": column, "count": 1, "capacity": 1})
+    assert lib.columns_decode(reader, PLAIN, len(PLAIN)) == 0
+    assert lib.columns_decode(reader, PLAIN, len(PLAIN)) == -errno.EMSGSIZE
+    assert lib.columns_decode(reader, PLAIN[:-1], len(PLAIN) - 1) == -errno.EMSGSIZE
+    reader.capacity = 2
+    assert lib.columns_decode(reader, PLAIN[:-1], len(PLAIN) - 1) == -errno.EBADMSG

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.checks import shown
@@ -82,8 +82,8 @@ class Selection:
             names.append(name)
         return names
 
-    def read(self, blocks: Iterable[Any], expected: int) -> Columns:
-        """The columns of all messages in some blocks, about as many as expected. Raises ProtocolError."""
+    def read(self, dump: Callable[[Reader], Iterable[Any]], expected: int) -> Columns:
+        """The columns of all messages that a dump decodes, about as many as expected."""
         wanted = {name: self._table[self._aliases.get(name, name)] for name in self._names}
         texts = {name: column for name, column in wanted.items() if self._text and column.size == 16}
         # Those that become texts, and what these need besides, are dropped in the end.
@@ -96,10 +96,11 @@ class Selection:
         dropped = {name: column for name, column in dropped.items() if name not in kept}
         places = {name: number for number, name in enumerate((*kept, *dropped))}
         columns = (*kept.values(), *dropped.values())
-        capacity = expected + expected // 16 + 64  # some more may come meanwhile
+        # Some more may come meanwhile, and there is always room for a whole block.
+        capacity = expected + expected // 16 + min(expected, 4096) + 64
         reader = self._reader(columns, states=self._states, kept=len(kept), capacity=capacity)
-        for block in blocks:
-            reader.read(block)
+        for _ in dump(reader):
+            pass
         result: dict[str, Any] = {}
         for name, column in wanted.items():
             if name in texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext import wire
@@ -179,7 +180,8 @@ class Sad:
         """
         selection = Selection(fields, text, states=True)
         wanted = StateFilter(protocol, source, destination, family)
-        return selection.read(self._blocks(wanted, "dump states"), self.count().count)
+        request = self._session._codec.encode(Request(Message.GETSA, wanted))
+        return selection.read(partial(self._session._dump_decoded, request, "dump states"), self.count().count)
 
     def _blocks(self, wanted: StateFilter, operation: str) -> Iterator[bytearray]:
         request = self._session._codec.encode(Request(Message.GETSA, wanted))

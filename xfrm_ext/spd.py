@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from xfrm_ext import wire
@@ -123,7 +124,8 @@ class Spd:
         selection = Selection(fields, text, states=False)
         info = self.count()
         expected = info.total + info.socket_input + info.socket_output + info.socket_forward
-        return selection.read(self._session._dump(wire.policy_dump_request(), "dump policies"), expected)
+        request = wire.policy_dump_request()
+        return selection.read(partial(self._session._dump_decoded, request, "dump policies"), expected)
 
     def flush(self, policy_type: PolicyType | int | str = PolicyType.MAIN) -> None:
         """Deletes all policies of a type (XFRM_MSG_FLUSHPOLICY): main by default, which leaves sub policies."""

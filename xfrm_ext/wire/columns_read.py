@@ -14,8 +14,7 @@ from typing import Any, Final
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.constants import uapi
 from xfrm_ext.wire.columns_table import ALIASES, POLICY_COLUMNS, STATE_COLUMNS, Column
-from xfrm_ext.wire.layouts import ATTRIBUTES, TEMPLATE, Fixed
-from xfrm_ext.wire.shared import A_BLOCK, bad_lengths
+from xfrm_ext.wire.layouts import ATTRIBUTES, HEADER, POLICY, STATE, TEMPLATE, Fixed
 
 __all__ = ["ALIASES", "POLICIES", "STATES", "Reader"]
 
@@ -67,7 +66,7 @@ class _Memory:
 
 
 class Reader:
-    """Columns of policies, or of states, being filled.
+    """Columns of policies, or of states, being filled: what Transport.dump_decoded decodes its blocks with.
 
     The first `kept` of them are in memory of their own, for callers that keep these only. `capacity` is how many
     rows there is room for at first.
@@ -85,6 +84,7 @@ class Reader:
         self._native = ffi.new(_READER)
         self._native.columns, self._native.count = self._targets, len(columns)
         self._native.of = lib.COLUMNS_OF_STATES if states else lib.COLUMNS_OF_POLICIES
+        self._shortest = HEADER.size + (STATE if states else POLICY).size
         self._memory: list[_Memory] = []
         self._resize(max(1, capacity))
 
@@ -93,16 +93,14 @@ class Reader:
         """How many rows there are."""
         return int(self._native.rows)
 
-    def read(self, block: Any) -> None:
-        """Appends a row for each message of a block. Raises ProtocolError when it is damaged, or of others."""
-        data, size = ffi.from_buffer(block), len(block)
-        done = lib.columns_read(self._native, data, size)
-        while done != size:
-            if done < 0:
-                raise bad_lengths(A_BLOCK)
-            self._resize(2 * self._native.capacity)
-            more = lib.columns_read(self._native, data + done, size - done)
-            done = more if more < 0 else done + more
+    function = ffi.addressof(lib, "columns_decode")
+
+    def prepare(self, size: int) -> tuple[Reader, Any]:
+        """Makes room for the rows of a block of at most `size` bytes, and returns the function's argument."""
+        need = size // self._shortest + 1
+        if self._native.capacity - self._native.rows < need:
+            self._resize(max(2 * self._native.capacity, self._native.rows + need))
+        return self, ffi.cast("void *", self._native)
 
     def column(self, number: int) -> memoryview:
         """The bytes of a column, as far as it is filled."""
