@@ -676,7 +676,12 @@ def test_there_are_many() -> None:
 def test_both_codecs_say_the_same() -> None:
     for expression, message in VALUES:
         if expression.startswith("encode("):
-            names = {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "encode": pure.encode, "STATE": STATE, "POLICY": POLICY}
+            names = {
+                **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
+                "encode": pure.encode,
+                "STATE": STATE,
+                "POLICY": POLICY,
+            }
             with pytest.raises(ValidationError) as caught:
                 eval(expression, names)
             assert str(caught.value) == message

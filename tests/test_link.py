@@ -258,7 +258,10 @@ VALUES = [
 @pytest.mark.parametrize(("expression", "message"), VALUES, ids=[expression for expression, _ in VALUES])
 def test_bad_input(expression: str, message: str) -> None:
     transport = FakeTransport(never, {"lo": 1})
-    names = {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "links": Session(transport=transport).links}
+    names = {
+        **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
+        "links": Session(transport=transport).links,
+    }
     with pytest.raises(ValidationError) as caught:
         eval(expression, names)
     assert str(caught.value) == message

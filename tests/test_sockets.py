@@ -266,7 +266,11 @@ ARGUMENTS = [
 @pytest.mark.parametrize(("expression", "message"), ARGUMENTS, ids=[expression for expression, _ in ARGUMENTS])
 def test_bad_input(expression: str, message: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        names = {**{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__}, "udp": made, "IN": Policy(direction="in")}
+        names = {
+            **{name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__},
+            "udp": made,
+            "IN": Policy(direction="in"),
+        }
         with pytest.raises(ValidationError) as caught:
             eval(expression, names)
     assert str(caught.value) == message

@@ -439,7 +439,10 @@ def test_ip_says_the_same(session: Session, namespace: int, row: list[str]) -> N
     session.sad.delete(by_ip)
     arguments = re.sub(r'(\w+)\((".*?"), key', r"\1(\2, KEYS[\2]", arguments)
     with inside(namespace):  # where its interfaces are
-        options = eval(f"dict({arguments})", {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__} | {"socket": socket, "KEYS": KEYS})
+        options = eval(
+            f"dict({arguments})",
+            {name: getattr(xfrm_ext, name) for name in xfrm_ext.__all__} | {"socket": socket, "KEYS": KEYS},
+        )
     given = {"spi": 0x1000, "replay_window": 0} | options
     if "aead" not in given and "encryption" not in given:
         given["aead"] = GCM
