@@ -152,6 +152,55 @@ int columns_check_index(const struct column *index, const struct column *directi
 
 /* --- texts --------------------------------------------------------------------------------------------------- */
 
+static const char *read_decimal(const char *text, const char *end, uint32_t *number)
+{
+	uint32_t value, next;
+
+	if (text == end || (value = (uint32_t)(uint8_t)*text - '0') > 9)
+		return NULL;
+	text++;
+	if (text != end && (next = (uint32_t)(uint8_t)*text - '0') <= 9) {
+		if (!value)
+			return NULL;
+		value = value * 10 + next;
+		text++;
+		if (text != end && (next = (uint32_t)(uint8_t)*text - '0') <= 9) {
+			value = value * 10 + next;
+			text++;
+		}
+	}
+	*number = value;
+	return text;
+}
+
+/* Reads what most texts are: an IPv4 address, or a prefix of a length and without host bits. Returns what stands
+ * behind it; NULL for all else, good or bad, which text.c reads. */
+static const char *read_usual(const char *text, const char *end, int is_prefix, struct column_address *out)
+{
+	uint32_t address = 0, number, length = 32;
+	int part;
+
+	for (part = 0; part < 4; part++) {
+		if (part && (text == end || *text++ != '.'))
+			return NULL;
+		text = read_decimal(text, end, &number);
+		if (!text || number > 255)
+			return NULL;
+		address = address << 8 | number;
+	}
+	if (is_prefix && text != end && *text == '/') {
+		text = read_decimal(text + 1, end, &length);
+		if (!text || length > 32 || (length < 32 && address & UINT32_MAX >> length))
+			return NULL;
+	}
+	address = htonl(address);
+	memset(out, 0, sizeof(*out));
+	memcpy(out->address, &address, sizeof(address));
+	out->family = AF_INET;
+	out->length = (uint8_t)length;
+	return text;
+}
+
 /* The text of one of Arrow's views: 12 bytes at most stand behind its length, more in a buffer, of which it has the
  * number and the place. Returns NULL where it points at nothing. */
 static const char *text_of_view(const struct column_texts *texts, const uint8_t *view, size_t *length)
@@ -221,35 +270,63 @@ static const char *text_of(const struct column_texts *texts, uint64_t row, size_
 	return copy;
 }
 
+/* Reads any text. Returns 0, COLUMN_HOST_BITS or an enum text_error. */
+static int read_text(struct column_address *out, const char *text, size_t length, int is_prefix)
+{
+	struct text_prefix prefix;
+	int err;
+
+	if (is_prefix)
+		err = text_to_prefix(text, length, TEXT_STRICT, &prefix);
+	else
+		err = text_to_address(text, length, TEXT_STRICT, &prefix);
+	if (err)
+		return err;
+	if (is_prefix && text_has_host_bits(&prefix.address, prefix.family, prefix.length))
+		return COLUMN_HOST_BITS;
+	memset(out, 0, sizeof(*out));
+	memcpy(out->address, &prefix.address, sizeof(out->address));
+	out->family = prefix.family;
+	out->length = prefix.length;
+	return 0;
+}
+
+/* Reads the usual text of a line without looking for its end first. Returns whether it was one. */
+static int read_line(struct column_address *out, const struct column_texts *texts, size_t *position)
+{
+	const char *data = (const char *)texts->data, *end = data + texts->size, *behind;
+
+	if (*position >= texts->size)
+		return 0;
+	behind = read_usual(data + *position, end, texts->is_prefix, out);
+	if (!behind || (behind != end && *behind != '\n'))
+		return 0;
+	*position = (size_t)(behind - data) + 1;
+	return 1;
+}
+
 int columns_read_texts(struct column_address *out, uint64_t rows, const struct column_texts *texts,
 		       struct column_fault *fault)
 {
+	int are_lines = !texts->offsets && !texts->views && !texts->width, err = 0;
 	char copy[TEXT_ADDRESS_SIZE];
-	struct text_prefix prefix;
 	size_t position = 0, length;
 	const char *text;
 	uint64_t row;
-	int err = 0;
 
 	fault->has_ipv4 = fault->has_ipv6 = 0;
 	for (row = 0; row < rows; row++, out++) {
-		text = text_of(texts, row, &position, copy, &length);
-		if (!text)
-			err = COLUMN_ROWS;
-		else if (texts->is_prefix)
-			err = text_to_prefix(text, length, TEXT_STRICT, &prefix);
-		else
-			err = text_to_address(text, length, TEXT_STRICT, &prefix);
-		if (!err && texts->is_prefix && text_has_host_bits(&prefix.address, prefix.family, prefix.length))
-			err = COLUMN_HOST_BITS;
-		if (err)
-			break;
-		memcpy(out->address, &prefix.address, sizeof(out->address));
-		out->family = prefix.family;
-		out->length = prefix.length;
-		memset(out->unused, 0, sizeof(out->unused));
-		fault->has_ipv4 |= prefix.family == AF_INET;
-		fault->has_ipv6 |= prefix.family == AF_INET6;
+		if (!are_lines || !read_line(out, texts, &position)) {
+			text = text_of(texts, row, &position, copy, &length);
+			if (!text)
+				err = COLUMN_ROWS;
+			else if (are_lines || read_usual(text, text + length, texts->is_prefix, out) != text + length)
+				err = read_text(out, text, length, texts->is_prefix);
+			if (err)
+				break;
+		}
+		fault->has_ipv4 |= out->family == AF_INET;
+		fault->has_ipv6 |= out->family == AF_INET6;
 	}
 	fault->row = row;
 	return fault->error = err;

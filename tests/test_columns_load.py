@@ -23,6 +23,7 @@ from xfrm_ext import (
     Encapsulation,
     KernelError,
     LoadError,
+    Mark,
     Policy,
     Selector,
     Session,
@@ -551,6 +552,38 @@ def test_all_rows_arrive_as_they_are(session: Session) -> None:
 
     assert comparable(by_columns) == comparable(by_objects)
     assert [one.priority for one in by_columns] == [7, 6, 5]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_what_dump_columns_returns_can_be_given_back(session: Session, text: bool) -> None:
+    far = Template(*ENDS, mode="tunnel", reqid=7)
+    far6 = Template("2001:db8::1", "2001:db8::2", mode="tunnel", reqid=8, level="use")
+    near = Template(protocol="ah")
+    session.spd.load(
+        [
+            Policy(Selector("10.0.0.0/8", "192.0.2.7"), direction="out", priority=5, templates=far),
+            Policy(
+                Selector("10.0.0.0/8", "192.0.2.7"), direction="in", mark=Mark(5, 0xFF), if_id=9, templates=far6
+            ),
+            Policy(
+                Selector(None, "2001:db8::/32", protocol="tcp", destination_port=443),
+                direction="fwd",
+                templates=near,
+            ),
+            Policy(Selector("10.1.0.0/16"), direction="out", policy_type="sub", templates=near),
+        ]
+    )
+    before = list(session.spd.dump())
+    left_out = {"template_count"} | ({"source_prefix_length", "destination_prefix_length"} if text else set())
+    columns = {name: each for name, each in session.spd.dump_columns(text=text).items() if name not in left_out}
+    session.spd.flush()
+    session.spd.flush("sub")
+    session.spd.load_columns(Policy(direction="out", templates=near), **columns)
+
+    def comparable(policies: list[Policy]) -> list[Policy]:
+        return [replace(one, current=None) for one in policies]
+
+    assert comparable(list(session.spd.dump())) == comparable(before)[::-1]  # the newest first
 
 
 def test_update_and_delete(session: Session) -> None:

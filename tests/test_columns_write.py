@@ -38,6 +38,7 @@ from xfrm_ext import (
     State,
     StateStatistics,
     Template,
+    ValidationError,
     wire,
 )
 from xfrm_ext.testing import FakeTransport
@@ -543,6 +544,32 @@ NO_ROWS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "empty"), NO_ROWS)
 def test_no_rows(name: str, empty: Any) -> None:
     assert sent(PLAIN, **{name: empty}, user=3) == []
+
+
+ODD_TEXTS = st.one_of(
+    st.text("0123456789./", max_size=20),
+    st.text("0123456789abcdef:./ ", max_size=30),
+    st.lists(st.integers(0, 300).map(str), min_size=3, max_size=5).map(".".join),
+    st.builds("{}/{}".format, st.ip_addresses(v=4), st.integers(0, 33)),
+    st.builds("{}/{}".format, prefixes(4), st.sampled_from(["", "8", "255.0.0.0"])),
+    prefixes(4).map(str),
+    prefixes(6).map(str),
+)
+
+
+@pytest.mark.parametrize("form", ["list", "lines", "numpy U", "arrow string"])
+@given(text=ODD_TEXTS)
+def test_texts_are_read_as_selectors_read_them(form: str, text: str) -> None:
+    try:
+        expected: str | None = Selector(None, text).destination
+    except ValidationError:
+        expected = None
+    columns = TEXT_FORMS[form](["10.0.0.0/8", text, "10.0.0.0/8"])
+    try:
+        found: str | None = Policy._from_wire(sent(PLAIN, destination=columns)[1]).selector.destination
+    except ValidationError as error:
+        found = None if error.field == "destination[1]" else str(error)
+    assert found == expected
 
 
 # --- any rows ---------------------------------------------------------------------------------------------

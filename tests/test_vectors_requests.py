@@ -242,7 +242,7 @@ def test_parsed(record: dict[str, Any], tmp_path: Path) -> None:
         return
     [message] = recorded(record)
     assert isinstance(result, Block)
-    assert result.messages.hex() == expected(record, "parsed", message).hex()
+    assert bytes(result.messages).hex() == expected(record, "parsed", message).hex()
     assert (result.count, result.lines) == (1, [1])
 
 
