@@ -43,7 +43,7 @@ def enter(module: str, arguments: list[str]) -> None:
 
 def fresh() -> None:
     """Moves the calling thread, and the children that it starts from now on, into another fresh one."""
-    if namespace.name() == os.environ.get(OUTER, namespace.name()):
+    if outside():
         raise BenchmarkError("not in a namespace of our own")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):

@@ -116,6 +116,8 @@ def markdown(results: Results, pictures: Sequence[str] = ()) -> str:
         " something elsewhere: times depend on the machine, its kernel and what else it does. Each ratio is the"
         " median of those within a round; contenders take turns. Ours are in bold.",
         "## Limits",
+        "With {count:,} policies where nothing else is said, {slow_count:,} of /24, and {million:,} for a million;"
+        " the limits are meant for 100,000 and 8,000.".format(**results["options"]),
         limits_table(results),
     ]
     parts += [f"![{name.replace('-', ' ')}]({name}.png)" for name in pictures]

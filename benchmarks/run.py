@@ -85,6 +85,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path("build/benchmarks"), help="folder for results (build/benchmarks)")
     options = parser.parse_args(given)
     if "limits" in options.cases:
+        options.sizes = options.sizes or [options.count]
         options.cases = [*(case for case in options.cases if case != "limits"), *LIMITS]
     for case in options.cases:
         if case not in KNOWN:
