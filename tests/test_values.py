@@ -500,7 +500,7 @@ def test_only_the_boundary_imports_the_compiled_module() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "xfrm_ext._native":
                 boundary.add(str(path.relative_to(PACKAGE)))
     assert boundary == {"batchfile.py", "rtnl.py"} | {
-        f"wire/{name}.py" for name in ("columns_read", "columns_write", "native", "policy_rows")
+        f"wire/{name}.py" for name in ("columns_read", "columns_write", "heard", "native", "policy_rows")
     }
 
 
