@@ -21,6 +21,7 @@ from vectors import NEWPOLICY, messages, records
 
 from xfrm_ext import Policy, PolicyId, ProtocolError, Selector, Session, Template, policy_rows
 from xfrm_ext.codec import select
+from xfrm_ext.policy import lazily_read
 from xfrm_ext.testing import FakeTransport
 from xfrm_ext.wire import canonical_policies
 
@@ -65,41 +66,47 @@ RECORDED = [
 ]
 
 
+def making(monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """Has policies made along with their selectors, or without."""
+    monkeypatch.setattr(policy_rows, "_are_selectors_read", lambda: full)
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_recorded_policies(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that kernels told, in blocks of some, with the selectors' fields made along and without."""
+    """All that kernels told, in blocks of some."""
     assert len(RECORDED) > 100
     chance = random.Random(3)
     blocks = [b"".join(chance.sample(RECORDED, 40)) for _ in range(20)]
-    expected = one_by_one(blocks)
-    found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
-    first = next(found)
-    if full:
-        assert first.selector
-        monkeypatch.setattr(policy_rows.PolicyMaker, "_plain", None)
-    else:
-        monkeypatch.setattr(policy_rows.PolicyMaker, "_full", None)
-    rest = list(found)  # (the first block was made before anything was read)
-    compare([first, *rest], expected)
+    making(monkeypatch, full)
+    compare(dumped(blocks), one_by_one(blocks))
 
 
 @given(st.lists(policies(), min_size=1, max_size=20), st.booleans())
 def test_any_policies(some: list[Policy], full: bool) -> None:
     blocks = [CODEC.encode(one) for one in some[:1]] + [b"".join(map(CODEC.encode, some))]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        making(monkeypatch, full)
+        compare(dumped(blocks), one_by_one(blocks))
+
+
+def test_selectors_are_made_along_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [b"".join(RECORDED[:50])] * 6
+    monkeypatch.setattr(policy_rows, "_made_without", 10**9)
     found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
-    first = next(found)
-    if full:
-        assert first.current
-    compare([first, *found], one_by_one(blocks))
+    before = lazily_read()
+    assert all(one.priority >= 0 for one in found)
+    assert lazily_read() == before, "nobody asked"
+    monkeypatch.setattr(policy_rows, "_made_without", 8 * before)
+    found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
+    assert all(one.selector.source for one in found)
+    assert lazily_read() - before <= 100, "the first block's, and those that were made meanwhile"
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_they_are_values_like_any_other(full: bool, session: Session) -> None:
+def test_they_are_values_like_any_other(full: bool, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    making(monkeypatch, full)
     session.spd.load([host(number, templates=[Template("192.0.2.1", "192.0.2.2")]) for number in range(300)])
-    found = session.spd.dump()
-    if full:
-        assert next(found).selector
-    one = list(found)[-1]
+    one = list(session.spd.dump())[-1]
     with pytest.raises(AttributeError):
         one.priority = 1  # type: ignore[misc]
     with pytest.raises(AttributeError):
@@ -116,15 +123,12 @@ def test_they_are_values_like_any_other(full: bool, session: Session) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_dump_of_many(session: Session, full: bool) -> None:
+def test_a_dump_of_many(session: Session, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for a thread to receive what comes, of more kinds than are kept in mind."""
+    making(monkeypatch, full)
     expected = [host(number, templates=[Template(reqid=number % 5000)]) for number in range(12_000)]
     session.spd.load(expected)
-    found = []
-    for one in session.spd.dump():
-        if full:
-            assert one.selector.destination == "192.0.2.1/32"
-        found.append(one)
+    found = list(session.spd.dump())
     assert [(one.priority, one.templates[0].reqid, one.selector.source) for one in reversed(found)] == [
         (one.priority, one.templates[0].reqid, one.selector.source) for one in expected
     ]

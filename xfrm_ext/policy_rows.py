@@ -3,8 +3,7 @@
 
 Most of a dumped policy it shares with others (templates, limits, marks, ports): that is read once for each kind,
 and an object is made by storing what is known into its slots. Selectors, and what was used, are objects of their
-own: they are made along with the policies once somebody was seen to read them, otherwise when they are first asked
-for.
+own: they are made along with the policies while they are seen to be read, otherwise when they are first asked for.
 """
 
 from __future__ import annotations
@@ -81,13 +80,20 @@ def _shared(policy: Policy) -> tuple[_Shared, _Shared]:
     return tuple(values[name] for name in _POLICY), tuple(getattr(selector, name) for name in _SELECTOR)
 
 
+_made_without = 0  # selectors, in this process
+
+
+def _are_selectors_read() -> bool:
+    """Whether one in eight policies that came without a selector was asked for it, or for what was used."""
+    return 8 * lazily_read() > _made_without
+
+
 class PolicyMaker:
     """Makes the policies of one dump."""
 
     def __init__(self) -> None:
         self._kinds: dict[bytes, tuple[_Shared, _Shared]] = {}
-        read = lazily_read()
-        self.decoder = RowsDecoder(lambda: lazily_read() != read)
+        self.decoder = RowsDecoder(_are_selectors_read)
 
     def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
         """The policies of a dump's blocks, which are received, if there are many, while those before are looked
@@ -110,6 +116,8 @@ class PolicyMaker:
         kinds = [self._kind(data[starts[first] : starts[first + 1]]) for first in rows.kind_firsts]
         common = zip(starts, ends, rows.kinds, rows.priorities, rows.indices)  # noqa: B905  starts is longer
         if prefixes is None:
+            global _made_without
+            _made_without += len(ends)
             return self._plain(data, kinds, common)
         currents = [
             LifetimeCurrent._from_wire(data[starts[first] + 136 : starts[first] + 168]) for first in rows.use_firsts
