@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -37,7 +38,7 @@ def sent(template: Policy | State, **columns: Any) -> list[bytes]:
     with Session(transport=transport) as session:
         verbs: Any = session.spd if isinstance(template, Policy) else session.sad
         verbs.load_columns(template, **columns)
-    return [one for one in transport.sent if int.from_bytes(one[4:6], "little") in _KINDS]
+    return [one for one in transport.sent if int.from_bytes(one[4:6], sys.byteorder) in _KINDS]
 
 
 def _taken(row: dict[str, Any], prefix: str, names: set[str]) -> dict[str, Any]:
