@@ -9,7 +9,7 @@ where that is cheaper, and has the kernel go through each tree once at the end.
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
@@ -145,9 +145,10 @@ def _nowhere() -> dict[int, bytes]:
     a tree."""
     result = {}
     for family in (Family.INET, Family.INET6):
-        source = f"{wire.address_text(secrets.token_bytes(16), family)}/0"
-        ports = secrets.randbits(16), 0, secrets.randbits(16), 0
-        numbers = (*ports, 0, 0, secrets.randbits(32))
+        chance = os.urandom(24)
+        source = f"{wire.address_text(chance[:16], family)}/0"
+        ports = chance[16] << 8 | chance[17], 0, chance[18] << 8 | chance[19], 0
+        numbers = (*ports, 0, 0, int.from_bytes(chance[20:], "big"))
         result[int(family)] = wire.selector_bytes(source, "", family, False, numbers)
     return result
 
