@@ -96,6 +96,27 @@ static int is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+/* Where a word ends at the latest: at a '#', a space or another control character. Eight bytes at a time: most of the
+ * time that a file takes is spent here. */
+static const char *word_end(const char *text, const char *end)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	const uint64_t ones = 0x0101010101010101u, tops = ones << 7;
+	uint64_t bytes, hashes, found;
+
+	for (; end - text >= 8; text += 8) {
+		memcpy(&bytes, text, sizeof(bytes));
+		hashes = bytes ^ ones * '#';
+		found = (((bytes - ones * ('\x20' + 1)) & ~bytes) | ((hashes - ones) & ~hashes)) & tops;
+		if (found) /* the lowest one is exact; those above may be wrong */
+			return text + __builtin_ctzll(found) / 8;
+	}
+#endif
+	while (text < end && (unsigned char)*text > ' ' && *text != '#')
+		text++;
+	return text;
+}
+
 /* Splits text into words, up to a '#'. */
 static int split(struct line *line, const char *text, const char *end)
 {
@@ -122,8 +143,7 @@ static int split(struct line *line, const char *text, const char *end)
 			continue;
 		}
 		word->text = text;
-		while (text < end && (unsigned char)*text > ' ' && *text != '#')
-			text++;
+		text = word_end(text, end);
 		while (text < end && !is_space(*text) && *text != '#')
 			text++; /* control characters belong to words: they end up in an error */
 		word->length = (size_t)(text - word->text);

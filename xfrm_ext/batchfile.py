@@ -43,10 +43,10 @@ class BatchFile:
             self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
         except ValueError:  # a NUL or a lone surrogate in it
             raise ValidationError("path", shown(path), "is not a path") from None
-        self._text: bytes | None = None
+        self._text: memoryview | None = None
         status = os.fstat(self._file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size <= _KEPT:
-            self._text = self._file.read()  # (a pipe can be read but once)
+            self._text = memoryview(self._file.read())  # (a pipe can be read but once)
 
     def close(self) -> None:
         """Closes the file."""
@@ -74,11 +74,15 @@ class BatchFile:
 
     def _middle(self) -> int | None:
         """Where a line begins about half way through."""
-        text = self._text or b""
-        end = -1 if len(text) < _SPLIT else text.find(b"\n", len(text) // 2)
-        while end >= 0 and text[end - 2 : end].replace(b"\r", b"").endswith(b"\\"):  # the line goes on
-            end = text.find(b"\n", end + 1)
-        return None if end < 0 else end + 1
+        text = self._text
+        if text is None or len(text) < _SPLIT:
+            return None
+        start = len(text) // 2 - 2
+        piece = bytes(text[start : start + _PIECE])
+        end = piece.find(b"\n", 2)
+        while end >= 0 and piece[end - 2 : end].replace(b"\r", b"").endswith(b"\\"):  # the line goes on
+            end = piece.find(b"\n", end + 1)
+        return None if end < 0 else start + end + 1
 
 
 class _Parser:
@@ -144,7 +148,7 @@ class _Parser:
     def _pieces(self) -> Iterator[tuple[bytes | memoryview, bool]]:
         """The text in pieces, each beginning with what the parser left of the one before."""
         if self._file._text is not None:
-            yield memoryview(self._file._text)[self._start : self._stop], True
+            yield self._file._text[self._start : self._stop], True
             return
         file, rest = self._file._file, b""
         file.seek(0)
