@@ -14,6 +14,7 @@ import pytest
 from test_bulk import canonical, check_account, failures
 
 from xfrm_ext import (
+    Columns,
     DeleteResult,
     KernelError,
     LoadError,
@@ -24,6 +25,7 @@ from xfrm_ext import (
     Selector,
     Session,
     ValidationError,
+    set_policy,
     wire,
 )
 from xfrm_ext.constants import Message
@@ -216,6 +218,42 @@ def test_delete_where(session: Session, watched: Watched) -> None:
     assert names == {repr(policy.id) for policy in even}
     with pytest.raises(IndexError):
         result.which(len(even))
+
+
+@pytest.mark.parametrize("form", ["numpy", "list", "tuple", "iterator"])
+def test_delete_where_by_columns(namespace: int, session: Session, watched: Watched, form: str) -> None:
+    """Of all kinds of policies, and beside one of a socket, whose row counts for nothing."""
+    policies = everything()
+    session.spd.load(policies)
+    shown: list[int] = []
+
+    def predicate(columns: Columns) -> object:
+        shown.append(columns.rows)
+        mask = columns["priority"] % 2 == 0
+        return {"numpy": mask, "list": mask.tolist(), "tuple": tuple(mask), "iterator": iter(mask)}[form]
+
+    with inside(namespace):
+        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with other:
+        set_policy(other, Policy(direction="out"))
+        result = session.spd.delete_where(predicate, fields=["priority", "index"])
+    even = [policy for policy in policies if policy.priority % 2 == 0]
+    assert sum(shown) == len(policies) + 1
+    assert (len(result.applied), result.chosen, result.failed) == (len(even), len(even), [])
+    assert {repr(result.which(number)) for number in range(len(even))} == {repr(policy.id) for policy in even}
+    assert sorted(policy.priority for policy in session.spd.dump()) == sorted(
+        policy.priority for policy in policies if policy.priority % 2
+    )
+
+
+@pytest.mark.parametrize("mask", [None, 1, [], [True], [True] * 4, "yes"])
+def test_a_mask_that_is_none(session: Session, mask: object) -> None:
+    session.spd.load(BLOCKS[:3])
+    with pytest.raises(ValidationError, match="is not a mask of 3 values, one for each row"):
+        session.spd.delete_where(lambda columns: [True] * 4 if mask == "yes" else mask, fields=["index"])
+    with pytest.raises(ValidationError, match="fields: 'nonsense' is not the name of a column"):
+        session.spd.delete_where(lambda columns: [True] * 3, fields=["nonsense"])
+    assert session.spd.count().total == 3
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])

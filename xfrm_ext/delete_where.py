@@ -6,15 +6,16 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 from xfrm_ext import wire
 from xfrm_ext.bulk import Block, Indices, Items, Load, LoadResult, OnError, Progress, block_sizes, check_options
 from xfrm_ext.checks import shown
 from xfrm_ext.codec.generic import Codec
+from xfrm_ext.columns_read import Selection
 from xfrm_ext.constants import Direction, Protocol
 from xfrm_ext.errors import KernelError, LoadError, ReplyTimeout, ValidationError
 from xfrm_ext.info import SpdInfo
@@ -26,7 +27,8 @@ from xfrm_ext.state_id import StateId
 from xfrm_ext.transport import Transport, messages
 from xfrm_ext.wire.layouts import HEADER
 
-_Value = TypeVar("_Value")
+Named: TypeAlias = tuple[object, bytes, int]
+"""Whether something is chosen, the message that deletes it, and its tree."""
 _INDEX = struct.Struct("=I")
 _POLICY_INDEX, _POLICY_DIRECTION = HEADER.size + 156, HEADER.size + 160  # in a NEWPOLICY message
 _ID_INDEX = HEADER.size + 56  # in a DELPOLICY message
@@ -83,18 +85,41 @@ def _without_spi(which: object) -> bool:
     return isinstance(which, StateId) and not which.spi and which.protocol in _WITH_SPI
 
 
-def policy_names(block: bytearray, limits: bytes, own: Any) -> Iterator[tuple[Policy, bytes, int]]:
-    """Each policy of a dumped block, without those of sockets, which nobody else can delete; the message that
-    deletes it, by index (it has the selector too, which the kernel doesn't look at then); and its tree, 0: none."""
+class Choice:
+    """Which rows of a dump are chosen: a predicate of each value, or of the columns of each block."""
+
+    def __init__(self, predicate: Any, fields: Iterable[str] | None, *, states: bool) -> None:
+        """Raises ValidationError."""
+        if not callable(predicate):
+            raise ValidationError("predicate", shown(predicate), "cannot be called")
+        self._predicate = predicate
+        self._selection = None if fields is None else Selection(fields, False, states=states)
+
+    def of(self, block: Any, values: Sequence[Any] | Iterator[Any], rows: int) -> Iterator[object]:
+        """Whether each of a block's rows is chosen; None among the values: never."""
+        if self._selection is None:
+            return (value is not None and self._predicate(value) for value in values)
+        columns = self._selection.read(lambda reader: reader.take(block), rows)
+        mask = self._predicate(columns)
+        flags = mask.tolist() if hasattr(mask, "tolist") else list(mask) if isinstance(mask, Iterable) else mask
+        if not isinstance(flags, list) or len(flags) != rows:
+            raise ValidationError("predicate", shown(mask), f"is not a mask of {rows} values, one for each row")
+        return (flag and value is not None for flag, value in zip(flags, values, strict=True))
+
+
+def policy_names(block: bytearray, limits: bytes, own: Any, choice: Choice) -> Iterator[Named]:
+    """Of each policy of a dumped block whether it is chosen (those of sockets, which nobody else can delete, never
+    are); the message that deletes it, by index (it has the selector too, which the kernel doesn't look at then);
+    and its tree, 0: none."""
     parts: list[bytes] = own.canonical_policies(block)
     names = messages(bytes(wire.delete_messages(block, len(parts), by_index=False)))
     trees, numbers, _, _ = wire.policies_in_trees(block, limits)
     tree_of = dict(zip(numbers, trees, strict=True))
-    for number, (part, name) in enumerate(zip(parts, names, strict=True)):
-        if part[_POLICY_DIRECTION] <= Direction.FWD:
-            index = part[_POLICY_INDEX : _POLICY_INDEX + 4]
-            message = name[:_ID_INDEX] + index + name[_ID_INDEX + 4 :]
-            yield Policy._from_wire(part, own), message, tree_of.get(number, 0)
+    values = (Policy._from_wire(part, own) if part[_POLICY_DIRECTION] <= Direction.FWD else None for part in parts)
+    flags = choice.of(block, values, len(parts))
+    for number, (flag, part, name) in enumerate(zip(flags, parts, names, strict=True)):
+        index = part[_POLICY_INDEX : _POLICY_INDEX + 4]
+        yield flag, name[:_ID_INDEX] + index + name[_ID_INDEX + 4 :], tree_of.get(number, 0)
 
 
 def without_index(name: bytes) -> bytes:
@@ -102,12 +127,13 @@ def without_index(name: bytes) -> bytes:
     return name[:_ID_INDEX] + bytes(4) + name[_ID_INDEX + 4 :]
 
 
-def state_names(block: bytearray, own: Any) -> Iterator[tuple[State, bytes, int]]:
+def state_names(block: bytearray, own: Any, choice: Choice) -> Iterator[Named]:
     """The same for states: in the message that deletes one is no key."""
     own.check_states(block)
     names = messages(bytes(wire.delete_state_messages(block)))
-    for part, name in zip(messages(memoryview(block)), names, strict=True):
-        yield State._from_message(part, own), name, 0
+    values = (State._from_message(part, own) for part in messages(memoryview(block)))
+    for flag, name in zip(choice.of(block, values, len(names)), names, strict=True):
+        yield flag, name, 0
 
 
 def named(codec: Codec, message: bytes) -> Any:
@@ -131,23 +157,19 @@ class Deletion:
 
     def run(
         self,
-        values: Iterable[tuple[_Value, bytes, int]],
-        predicate: Callable[[_Value], object],
+        found: Iterable[Named],
         on_error: OnError,
         batch: int,
         progress: Progress | None,
         timeout: float | None,
         wait: float | None,
     ) -> DeleteResult:
-        """Deletes those of `values`, each with the message that deletes it and its tree, that the predicate is true
-        of. All are chosen before the first is deleted."""
+        """Deletes those that are chosen. All are, before the first is deleted."""
         batch, timeout = check_options("delete", on_error, batch, progress, timeout)
-        if not callable(predicate):
-            raise ValidationError("predicate", shown(predicate), "cannot be called")
         result = self.result
         deadline = None if timeout is None else time.monotonic() + timeout
-        for value, name, tree in values:
-            if predicate(value):
+        for chosen, name, tree in found:
+            if chosen:
                 result._names.append(name)
                 self._trees.add(tree)
             if deadline is not None and time.monotonic() >= deadline:

@@ -28,7 +28,7 @@ from xfrm_ext.constants import (
     Protocol,
     StateDirection,
 )
-from xfrm_ext.delete_where import DeleteResult, Deletion, named, state_names
+from xfrm_ext.delete_where import Choice, DeleteResult, Deletion, Named, named, state_names
 from xfrm_ext.errors import ValidationError, compiled_module_needed
 from xfrm_ext.event import AsyncEvent, StateExpired
 from xfrm_ext.info import SadInfo
@@ -297,8 +297,9 @@ class Sad:
 
     def delete_where(
         self,
-        predicate: Callable[[State], object],
+        predicate: Callable[[State], object] | Callable[[Columns], object],
         *,
+        fields: Iterable[str] | None = None,
         protocol: Protocol | int | str | None = None,
         source: PrefixLike | None = None,
         destination: PrefixLike | None = None,
@@ -319,12 +320,14 @@ class Sad:
         codec = session._codec
         wanted = StateFilter(protocol, source, destination, family)
 
-        def states() -> Iterator[tuple[State, bytes, int]]:
+        choice = Choice(predicate, fields, states=True)
+
+        def states() -> Iterator[Named]:
             for block in self._blocks(wanted, "dump states"):
-                yield from state_names(block, codec.wire)
+                yield from state_names(block, codec.wire, choice)
 
         one = Deletion(session._transport, _ITEMS, session.spd.count, lambda name: named(codec, name))
-        return one.run(states(), predicate, on_error, batch, progress, timeout, session.timeout)
+        return one.run(states(), on_error, batch, progress, timeout, session.timeout)
 
     def load_columns(
         self,

@@ -27,7 +27,7 @@ from xfrm_ext.bulk import (
 from xfrm_ext.checks import choice, choices, shown
 from xfrm_ext.columns_read import Columns, Selection
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
-from xfrm_ext.delete_where import DeleteResult, Deletion, named, policy_names, without_index
+from xfrm_ext.delete_where import Choice, DeleteResult, Deletion, Named, named, policy_names, without_index
 from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
 from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
@@ -246,14 +246,18 @@ class Spd:
 
     def delete_where(
         self,
-        predicate: Callable[[Policy], object],
+        predicate: Callable[[Policy], object] | Callable[[Columns], object],
         *,
+        fields: Iterable[str] | None = None,
         on_error: OnError = "collect",
         batch: int = BATCH,
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> DeleteResult:
         """Deletes the policies that ``predicate`` is true of, main and sub, at the kernel's own speed.
+
+        With ``fields`` (names of columns, see `dump_columns`) it is called with Columns instead, some policies at a
+        time, and returns a mask: an array or a sequence with a value for each row.
 
         All policies are read and all are chosen before the first is deleted: what the predicate raises leaves them
         as they are. (Those of sockets are not shown to it: nobody else can delete them.) They are deleted by index,
@@ -266,13 +270,15 @@ class Spd:
         session = self._session
         codec = session._codec
 
-        def policies() -> Iterator[tuple[Policy, bytes, int]]:
+        choice = Choice(predicate, fields, states=False)
+
+        def policies() -> Iterator[Named]:
             limits = limits_of(self.count())
             for block in session._dump(wire.policy_dump_request(), "dump policies"):
-                yield from policy_names(block, limits, codec.wire)
+                yield from policy_names(block, limits, codec.wire, choice)
 
         one = Deletion(session._transport, _ITEMS, self.count, lambda name: named(codec, without_index(name)))
-        return one.run(policies(), predicate, on_error, batch, progress, timeout, session.timeout)
+        return one.run(policies(), on_error, batch, progress, timeout, session.timeout)
 
     def load_columns(
         self,

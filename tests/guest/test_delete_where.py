@@ -36,6 +36,14 @@ def test_many() -> None:
         assert session.sad.count().count == 0
 
 
+def test_by_columns() -> None:
+    with network_namespace() as namespace, Session(namespace) as session:
+        session.sad.load(state(number) for number in range(3000))
+        result = session.sad.delete_where(lambda columns: columns["reqid"] % 5 != 0, fields=["reqid"])
+        assert (len(result.applied), result.chosen, result.failed) == (2400, 2400, [])
+        assert {one.reqid for one in session.sad.dump()} == set(range(0, 3000, 5))
+
+
 KINDS: dict[str, list[dict[str, Any]]] = {
     "mark": [{"mark": Mark(value, 0xFF)} for value in (1, 2, 3)],
     "IPv6": [{"source": f"2001:db8::{n}", "destination": "2001:db8:1::1", "spi": n} for n in (0x100, 0x101)],

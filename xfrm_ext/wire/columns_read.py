@@ -15,6 +15,7 @@ from xfrm_ext._native import ffi, lib
 from xfrm_ext.constants import uapi
 from xfrm_ext.wire.columns_table import ALIASES, POLICY_COLUMNS, STATE_COLUMNS, Column
 from xfrm_ext.wire.layouts import ATTRIBUTES, HEADER, POLICY, STATE, TEMPLATE, Fixed
+from xfrm_ext.wire.shared import A_BLOCK, bad_lengths
 
 __all__ = ["ALIASES", "POLICIES", "STATES", "Reader"]
 
@@ -101,6 +102,13 @@ class Reader:
         if self._native.capacity - self._native.rows < need:
             self._resize(max(2 * self._native.capacity, self._native.rows + need))
         return self, ffi.cast("void *", self._native)
+
+    def take(self, block: bytearray) -> tuple[Reader]:
+        """Decodes a block that was received otherwise: a dump of one. Raises ProtocolError."""
+        _reader, argument = self.prepare(len(block))
+        if lib.columns_decode(argument, ffi.from_buffer(block), len(block)) < 0:
+            raise bad_lengths(A_BLOCK)
+        return (self,)
 
     def column(self, number: int) -> memoryview:
         """The bytes of a column, as far as it is filled."""
