@@ -63,25 +63,31 @@ static int same_kind(const uint8_t *one, size_t one_size, const uint8_t *other, 
 	return 1;
 }
 
-static size_t start_of(const struct policy_rows *rows, uint32_t row)
+static void forget_kinds(struct policy_kinds *known)
 {
-	return row ? rows->ends[row - 1] : 0;
+	known->count = 0;
+	known->size = 0;
+	memset(known->table, 0, known->table_size * sizeof(known->table[0]));
 }
 
-/* The number of a message's kind, which may be new. The table holds kinds, plus 1. */
-static uint32_t kind_of(struct policy_rows *rows, uint32_t row, const uint8_t *message, size_t size)
+/* The number of a message's kind, which is noted if it is new: there is room for it. The table holds numbers, plus
+ * 1. */
+static uint32_t kind_of(struct policy_kinds *known, const uint8_t *message, size_t size)
 {
-	uint32_t mask = rows->table_size - 1, place = (uint32_t)(hash(message, size) >> 32) & mask, first;
+	uint32_t mask = known->table_size - 1, place = (uint32_t)(hash(message, size) >> 32) & mask, kind;
+	size_t start;
 
-	for (; rows->table[place]; place = (place + 1) & mask) {
-		first = rows->kind_firsts[rows->table[place] - 1];
-		if (same_kind(message, size, rows->messages + start_of(rows, first),
-			      rows->ends[first] - start_of(rows, first)))
-			return rows->table[place] - 1;
+	for (; known->table[place]; place = (place + 1) & mask) {
+		kind = known->table[place] - 1;
+		start = kind ? known->ends[kind - 1] : 0;
+		if (same_kind(message, size, known->messages + start, known->ends[kind] - start))
+			return kind;
 	}
-	rows->kind_firsts[rows->kind_count] = row;
-	rows->table[place] = ++rows->kind_count;
-	return rows->kind_count - 1;
+	memcpy(known->messages + known->size, message, size);
+	known->size += size;
+	known->ends[known->count] = (uint32_t)known->size;
+	known->table[place] = ++known->count;
+	return known->count - 1;
 }
 
 static char *put_prefixes(char *out, const struct xfrm_selector *selector)
@@ -96,31 +102,40 @@ static char *put_prefixes(char *out, const struct xfrm_selector *selector)
 int policy_rows_decode(void *argument, const uint8_t *data, size_t length)
 {
 	struct policy_rows *rows = argument;
+	struct policy_kinds *known = rows->known;
 	struct xfrm_userpolicy_info info;
 	struct xfrm_lifetime_cur use;
 	char *text = rows->texts;
 	const uint8_t *message;
 	size_t start = 0, size;
-	uint32_t row;
+	uint32_t row, before;
 	int count;
 
-	if (rows->table_size < 2 * (uint64_t)rows->most || rows->table_size & (rows->table_size - 1))
+	if (known->table_size < 2 * (uint64_t)known->most || known->table_size & (known->table_size - 1))
 		return -EINVAL;
 	count = policy_block_convert(rows->messages, rows->capacity, data, length, POLICY_CANONICAL, rows->ends,
 				     rows->most);
 	if (count < 0)
 		return count;
-	memset(rows->table, 0, rows->table_size * sizeof(rows->table[0]));
-	memset(&use, 0, sizeof(use));
 	rows->count = (uint32_t)count;
-	rows->kind_count = rows->use_count = 0;
+	size = count ? rows->ends[count - 1] : 0;
+	rows->restarted = known->most - known->count < rows->count || known->capacity - known->size < size;
+	if (rows->restarted)
+		forget_kinds(known);
+	if (known->most < rows->count || known->capacity < size)
+		return -EMSGSIZE;
+	memset(&use, 0, sizeof(use));
+	rows->new_count = rows->use_count = 0;
 	for (row = 0; row < rows->count; row++, start += size) {
 		message = rows->messages + start;
 		size = rows->ends[row] - start;
 		memcpy(&info, message + INFO, sizeof(info));
 		rows->priorities[row] = info.priority;
 		rows->indices[row] = info.index;
-		rows->kinds[row] = kind_of(rows, row, message, size);
+		before = known->count;
+		rows->kinds[row] = kind_of(known, message, size);
+		if (known->count > before)
+			rows->new_kinds[rows->new_count++] = row;
 		if (!row || memcmp(&use, &info.curlft, sizeof(use))) {
 			use = info.curlft;
 			rows->use_firsts[rows->use_count++] = row;

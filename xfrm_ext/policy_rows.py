@@ -19,7 +19,6 @@ from xfrm_ext.policy import Policy, lazily_read
 from xfrm_ext.selector import Selector
 from xfrm_ext.wire.policy_rows import PolicyRows, RowsDecoder
 
-_MOST_KINDS = 4096
 _LITTLE = 16384  # bytes of a first block that is not worth a thread
 
 
@@ -92,7 +91,7 @@ class PolicyMaker:
     """Makes the policies of one dump."""
 
     def __init__(self) -> None:
-        self._kinds: dict[bytes, tuple[_Shared, _Shared]] = {}
+        self._kinds: list[tuple[_Shared, _Shared]] = []
         self.decoder = RowsDecoder(_are_selectors_read)
 
     def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
@@ -113,7 +112,10 @@ class PolicyMaker:
         """The policies of a block."""
         data, ends, prefixes = rows.messages, rows.ends, rows.prefixes
         starts = [0, *ends]
-        kinds = [self._kind(data[starts[first] : starts[first + 1]]) for first in rows.kind_firsts]
+        if rows.restarted:
+            self._kinds = []
+        kinds = self._kinds
+        kinds += [_shared(Policy._from_wire(data[starts[first] : ends[first]])) for first in rows.new_kinds]
         common = zip(starts, ends, rows.kinds, rows.priorities, rows.indices)  # noqa: B905  starts is longer
         if prefixes is None:
             global _made_without
@@ -123,15 +125,6 @@ class PolicyMaker:
             LifetimeCurrent._from_wire(data[starts[first] + 136 : starts[first] + 168]) for first in rows.use_firsts
         ]
         return self._full(data, kinds, common, map(currents.__getitem__, rows.uses), iter(prefixes))
-
-    def _kind(self, message: bytes) -> tuple[_Shared, _Shared]:
-        key = message[48:58] + message[60:136] + message[176:]  # as csrc/policy_rows.c compares
-        found = self._kinds.get(key)
-        if found is None:
-            if len(self._kinds) >= _MOST_KINDS:
-                self._kinds.clear()
-            found = self._kinds[key] = _shared(Policy._from_wire(message))
-        return found
 
     @staticmethod
     def _plain(data: Any, kinds: list[Any], common: Iterable[tuple[int, ...]]) -> Iterator[Policy]:

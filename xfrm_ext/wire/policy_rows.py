@@ -3,28 +3,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xfrm_ext._native import ffi, lib
 
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
 _BYTES, _NUMBERS, _TEXTS = ffi.typeof("uint8_t[]"), ffi.typeof("uint32_t[]"), ffi.typeof("char[]")
-_ROWS = ffi.typeof("struct policy_rows *")
-_ARRAYS = ("ends", "priorities", "indices", "kinds", "kind_firsts", "uses", "use_firsts", "table")
+_ROWS, _KINDS = ffi.typeof("struct policy_rows *"), ffi.typeof("struct policy_kinds *")
+_ARRAYS = ("ends", "priorities", "indices", "kinds", "new_kinds", "uses", "use_firsts")
 
 
 class PolicyRows:
     """A block of policies taken apart in C: memory that becomes lists, with an item for each policy, when they are
     asked for."""
 
-    def __init__(self, size: int, prefixes: bool) -> None:
-        """`size`: of the block in bytes. `prefixes`: whether their texts are wanted."""
+    def __init__(self, size: int, known: tuple[Any, tuple[Any, ...]], restarted: bool, prefixes: bool) -> None:
+        """`size`: of the block in bytes. `known`: the kinds so far; `restarted`: there are none. `prefixes`:
+        whether their texts are wanted."""
         native = self._native = ffi.new(_ROWS)
-        most = size // 184 + 1  # no policy is shorter
-        native.most, native.table_size = most, 1 << (2 * most).bit_length()
+        self._known, self._restarted = known, restarted
+        native.known = known[0]
+        most = native.most = size // 184 + 1  # no policy is shorter
         native.capacity = 2 * size + 65536
         self._messages = native.messages = _new_unset(_BYTES, native.capacity)
-        self._numbers = numbers = _new_unset(_NUMBERS, 7 * most + native.table_size)
+        self._numbers = numbers = _new_unset(_NUMBERS, len(_ARRAYS) * most)
         for place, name in enumerate(_ARRAYS):
             setattr(native, name, numbers + most * place)
         self._texts = _new_unset(_TEXTS, most * 2 * lib.TEXT_ADDRESS_SIZE) if prefixes else None
@@ -56,13 +59,19 @@ class PolicyRows:
 
     @property
     def kinds(self) -> list[int]:
-        """Policies of one kind differ in their selectors' prefixes, priority, index and use, in nothing else."""
+        """The number of each one's kind. Policies of one kind differ in their selectors' prefixes, priority, index
+        and use, in nothing else."""
         return self._list("kinds", "count")
 
     @property
-    def kind_firsts(self) -> list[int]:
-        """By kind: its first policy."""
-        return self._list("kind_firsts", "kind_count")
+    def new_kinds(self) -> list[int]:
+        """The first policy of each kind that is new, in the order of their numbers."""
+        return self._list("new_kinds", "new_count")
+
+    @property
+    def restarted(self) -> bool:
+        """Whether the numbers of kinds begin at 0 again."""
+        return self._restarted or bool(self._native.restarted)
 
     @property
     def uses(self) -> list[int]:
@@ -86,16 +95,31 @@ class PolicyRows:
         return found
 
 
+def _new_kinds(size: int) -> tuple[Any, tuple[Any, ...]]:
+    """struct policy_kinds for blocks of at most `size` bytes, and its memory."""
+    native = ffi.new(_KINDS)
+    most = 2 * (size // 184 + 1)
+    native.most, native.capacity, native.table_size = most, 2 * size + 65536, 1 << (2 * most).bit_length()
+    memory = _new_unset(_BYTES, native.capacity), _new_unset(_NUMBERS, most), ffi.new(_NUMBERS, native.table_size)
+    native.messages, native.ends, native.table = memory
+    return native, memory
+
+
 class RowsDecoder:
-    """What Transport.dump makes PolicyRows of its blocks with."""
+    """What Transport.dump_decoded makes PolicyRows of its blocks with. Of one dump: it knows the kinds so far."""
 
     function = ffi.addressof(lib, "policy_rows_decode")
 
-    def __init__(self, prefixes: Any) -> None:
-        """`prefixes()` says, before each block, whether the texts of prefixes are wanted."""
+    def __init__(self, prefixes: Callable[[], bool]) -> None:
+        """`prefixes` says, before each block, whether the texts of prefixes are wanted."""
         self._prefixes = prefixes
+        self._size = 0
+        self._known: tuple[Any, tuple[Any, ...]] | None = None
 
     def prepare(self, size: int) -> tuple[PolicyRows, Any]:
         """Room for what a block of at most `size` bytes becomes, and the function's argument."""
-        rows = PolicyRows(size, self._prefixes())
+        larger = size > self._size
+        if larger or self._known is None:
+            self._known, self._size = _new_kinds(size), size
+        rows = PolicyRows(size, self._known, larger, self._prefixes())
         return rows, ffi.cast("void *", rows._native)
