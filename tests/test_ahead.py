@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import inspect
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from types import FrameType
 
 import pytest
 
-from xfrm_ext.ahead import Ahead, ahead
+from xfrm_ext import ClosedError
+from xfrm_ext import ahead as module
+from xfrm_ext.ahead import Ahead, ahead, closing_source
 
 
 class Source:
@@ -129,6 +132,57 @@ def test_signals_at_any_moment() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_forks_child_has_no_thread() -> None:
+    source = Source(1000)
+    with Ahead(source()) as items:
+        assert next(items) == 0
+        child = os.fork()
+        if not child:
+            try:
+                with pytest.raises(ClosedError):
+                    next(items)
+                items.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert next(items) == 1
+
+
+def test_an_end_that_a_handler_lost() -> None:
+    source = Source(1, ValueError("no more"))
+    items = Ahead(source())
+    assert next(items) == 0
+    assert isinstance(items._items.get(timeout=10), module._End)
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+    items.close()
+
+
+def test_a_source_that_still_runs_is_closed_by_its_thread() -> None:
+    """A second signal, while the first waits for the thread to end."""
+    going_on = threading.Event()
+    source = Source(0)
+
+    def generator() -> Generator[int, None, None]:
+        try:
+            yield 0
+            assert going_on.wait(10)
+            yield 1
+        finally:
+            source.closed.set()
+
+    made = generator()
+    with closing_source(made):
+        items = Ahead(made)
+        assert next(items) == 0
+        while inspect.getgeneratorstate(made) != inspect.GEN_RUNNING:
+            pass
+    going_on.set()
+    items.close()
+    assert source.closed.wait(10)
 
 
 def test_the_interpreter_exits_with_one_open() -> None:

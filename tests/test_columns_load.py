@@ -428,6 +428,19 @@ def test_bad_columns(template: Any, columns: dict[str, Any], text: str) -> None:
     assert transport.sent == []
 
 
+@pytest.mark.parametrize("name", ["priority", "destination", "template_source"])
+@pytest.mark.parametrize("width", [0, 4, 16])
+def test_rows_without_anything_in_them(name: str, width: int) -> None:
+    """They say a number of rows, and no memory is behind it."""
+    transport = FakeTransport(lambda message: None)
+    spd: Any = Session(transport=transport).spd
+    with pytest.raises(ValidationError, match=f"{name}: uint8 of 5 rows has nothing in its rows"):
+        spd.load_columns(FIXED, **{name: numpy.zeros((5, 0), "u1")})
+    if name != "priority":
+        assert spd.load_columns(FIXED, **{name: numpy.zeros((0, width), "u1")}).taken == 0
+    assert not transport.sent
+
+
 def test_bad_options() -> None:
     with Session(transport=FakeTransport(lambda message: None)) as session:
         for options, text in (

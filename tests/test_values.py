@@ -488,6 +488,7 @@ def test_exports() -> None:
     assert xfrm_ext.codec.select() is not None
     with pytest.raises(AttributeError, match="module 'xfrm_ext' has no attribute 'nonsense'"):
         xfrm_ext.nonsense  # noqa: B018
+    assert not hasattr(xfrm_ext, "codec.native")
     for name in errors.__all__:
         function = name in ("compiled_module_needed", "kernel_error")
         assert getattr(xfrm_ext, name, None) is getattr(errors, name) or function

@@ -263,6 +263,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         value = getattr(import_module(f"xfrm_ext.{_HOMES[name]}"), name)
+    elif not name.isidentifier():
+        raise AttributeError(f"module 'xfrm_ext' has no attribute {name!r}")
     else:
         try:
             value = import_module(f"xfrm_ext.{name}")  # rooms, too

@@ -8,6 +8,7 @@ received while Python looks at what came.
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import weakref
@@ -16,6 +17,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from xfrm_ext.errors import ClosedError
 
 _Item = TypeVar("_Item")
 _DEPTH = 2
@@ -36,6 +39,7 @@ class Ahead(Generic[_Item]):
         self._items: SimpleQueue[_Item | _End] = SimpleQueue()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._closed = self._ended = False
+        self._pid = os.getpid()
         for _ in range(_DEPTH):
             self._permits.put(None)
         _thread.start_new_thread(_make, (source, self._items, self._permits, weakref.ref(self)))
@@ -46,6 +50,8 @@ class Ahead(Generic[_Item]):
     def __next__(self) -> _Item:
         if self._closed or self._ended:
             raise StopIteration
+        if self._pid != os.getpid():
+            raise ClosedError("this belongs to the parent process: a fork's child has none of its threads")
         item = self._items.get()
         if not isinstance(item, _End):
             self._permits.put(None)
@@ -58,6 +64,8 @@ class Ahead(Generic[_Item]):
     def close(self) -> None:
         """Ends the thread. What it has made already is dropped."""
         self._closed = True
+        if self._pid != os.getpid():
+            return  # a fork's child does not have the thread
         self._permits.put(None)
         while not self._ended and not sys.is_finalizing():  # at the interpreter's exit the thread stands still
             with suppress(Empty):
@@ -80,8 +88,26 @@ def ahead(source: Generator[_Item, None, None]) -> AbstractContextManager[Iterat
         return closing(source)
 
 
+class closing_source(Generic[_Item]):
+    """As contextlib.closing, for a generator that may be running ahead: a thread that an exception (or a fork) left
+    with it closes it."""
+
+    def __init__(self, source: Generator[_Item, None, None]) -> None:
+        self._source = source
+
+    def __enter__(self) -> Generator[_Item, None, None]:
+        return self._source
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(ValueError):  # "generator already executing"
+            self._source.close()
+
+
 class _End:
-    """What comes behind the last item: the error that ended the source, if any."""
+    """What comes behind the last item: the error that ended the source, if any. Twice, for a signal handler may
+    raise when the first has just been taken."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
@@ -105,6 +131,7 @@ def _make(
                 del item
     except BaseException as raised:
         error = raised
+    items.put(_End(error))
     items.put(_End(error))
 
 

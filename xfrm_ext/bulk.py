@@ -11,13 +11,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, TypeAlias, overload
 
 from xfrm_ext import wire
-from xfrm_ext.ahead import ahead
+from xfrm_ext.ahead import ahead, closing_source
 from xfrm_ext.checks import integer, seconds, shown
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import (
@@ -465,6 +464,11 @@ def blocks_of(
             chunk.extend(islice(values, size))
             check_items(chunk, items, taken)
             block = bytearray().join([value._wire for value in chunk])
+            if operation == "update":
+                wire.retype(block, items.update)
+            elif operation == "delete" and chunk:
+                added, block = block, items.deletions(block, len(chunk))
+                added[:] = bytes(len(added))
         except BaseException:
             if chunk:
                 yield Block(bytearray(), len(chunk), None)
@@ -472,11 +476,6 @@ def blocks_of(
         if not chunk:
             return
         taken += len(chunk)
-        if operation == "update":
-            wire.retype(block, items.update)
-        elif operation == "delete":
-            added, block = block, items.deletions(block, len(chunk))
-            added[:] = bytes(len(added))
         try:
             yield Block(block, len(chunk), None)
         finally:
@@ -505,7 +504,7 @@ def load(
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = len(source) if isinstance(source, Sized) else None
     sizes = block_sizes(batch, progress)
-    with closing(blocks_of(source, items, operation, sizes)) as blocks:  # what it made last may hold keys
+    with closing_source(blocks_of(source, items, operation, sizes)) as blocks:  # what it made last may hold keys
         if items.waits and isinstance(source, (list, tuple)) and len(source) > LARGEST_BLOCK:
             with ahead(blocks) as made:  # (a user's generator runs in the user's thread)
                 return one.run(made)

@@ -218,9 +218,9 @@ def _listed_addresses(values: list[Any] | tuple[Any, ...] | range, name: str) ->
     try:
         data = text.encode("ascii")
     except UnicodeEncodeError:
-        data = b""
+        _refuse_text(next((row, one) for row, one in enumerate(values) if not one.isascii()), name)
     if values and data.count(b"\n") != len(values) - 1:
-        _refuse_text(next((row, one) for row, one in enumerate(values) if "\n" in one or not one.isascii()), name)
+        _refuse_text(next((row, one) for row, one in enumerate(values) if "\n" in one), name)
     return Text([Texts(len(values), data)])
 
 
@@ -274,6 +274,11 @@ def _buffer(value: Any, name: str, keys: bool = False) -> Column | None:
         return None
     order, code = _format(view.format)
     swapped = view.itemsize > 1 and order == (">" if sys.byteorder == "little" else "<")
+    shape = view.shape or ()
+    if view.ndim == 2 and 0 in shape:  # nothing in memory, however many rows it says
+        if shape[0]:
+            raise ValidationError(name, f"{_type(value)} of {shape[0]} rows", "has nothing in its rows")
+        return Packed(b"", shape[1] * view.itemsize, 0)
     if not view.c_contiguous:
         if keys:
             raise ValidationError(name, None, "is not contiguous, and keys are not copied")
@@ -292,7 +297,7 @@ def _buffer(value: Any, name: str, keys: bool = False) -> Column | None:
     if view.ndim == 1 and code in ("s", "w"):
         unit = 4 if code == "w" else 1
         return Text([Texts(len(view), data, width=view.itemsize, unit=unit, is_swapped=unit == 4 and swapped)])
-    if view.ndim == 1 and code and code in _UNSIGNED + _SIGNED:
+    if view.ndim == 1 and code and code in _UNSIGNED + _SIGNED and view.itemsize in (1, 2, 4, 8):
         rows = Rows(data, view.itemsize, view.itemsize, 0, True, code in _SIGNED, swapped)
         return Numbers(rows, len(view))
     of = f"{_type(value)} of {view.ndim} dimensions" if view.ndim > 1 else _type(value)

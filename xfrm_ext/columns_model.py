@@ -187,9 +187,11 @@ class Model:
             and not any(name in self._given for name in lengths)
             and None not in own | {side.family for side in sides}
         ):
-            if len(own) > 1:
-                self._refuse_address(native.FAMILY - 1, 0, sides, lengths, family)
             seen = {one for one in own if one is not None}
+            if len(own) > 1 and self.rows:
+                self._refuse_address(native.FAMILY - 1, 0, sides, lengths, family)
+            if len(own) > 1:  # of no row
+                seen = {_INET}
         else:
             seen, whole = self._check_addresses(sides, lengths, family)
         for side, length, read in zip(sides, lengths, whole, strict=True):

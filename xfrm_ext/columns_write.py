@@ -9,13 +9,12 @@ values written over it (csrc/columns_write.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from xfrm_ext import wire
-from xfrm_ext.ahead import ahead
+from xfrm_ext.ahead import ahead, closing_source
 from xfrm_ext.bulk import (
     LARGEST_BLOCK,
     Items,
@@ -229,7 +228,7 @@ def load_columns(
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = model.rows
     blocks = model.blocks(items, operation, block_sizes(batch, progress))
-    with closing(blocks):  # what it made last may hold keys
+    with closing_source(blocks):  # what it made last may hold keys
         if items.waits and model.rows > LARGEST_BLOCK:
             with ahead(blocks) as made:
                 return one.run(made)

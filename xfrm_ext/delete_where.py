@@ -76,8 +76,8 @@ class DeleteResult(LoadResult):
                     continue
             failed.append(error)
         if len(failed) != len(self.failed):
-            self.failed = failed
             self.vanished = Indices(range(number, number + 1) for number in sorted(gone))
+            self.failed = failed  # last, so that all this can be repeated
 
 
 def _without_spi(which: object) -> bool:
@@ -102,8 +102,11 @@ class Choice:
         columns = self._selection.read(lambda reader: reader.take(block), rows)
         mask = self._predicate(columns)
         flags = mask.tolist() if hasattr(mask, "tolist") else list(mask) if isinstance(mask, Iterable) else mask
-        if not isinstance(flags, list) or len(flags) != rows:
-            raise ValidationError("predicate", shown(mask), f"is not a mask of {rows} values, one for each row")
+        # Only what is a truth value: a forgotten `.all(axis=1)`, or a column taken for a mask, must delete nothing.
+        kinds = {type(flag).__name__ for flag in flags} if isinstance(flags, list) else {"none"}
+        if kinds - {"bool", "bool_"} or len(flags) != rows:  # numpy's, too
+            rule = f"is not a mask of {rows} values, True or False for each row"
+            raise ValidationError("predicate", shown(mask), rule)
         return (flag and value is not None for flag, value in zip(flags, values, strict=True))
 
 
@@ -184,8 +187,12 @@ class Deletion:
             cause = error.__cause__
             raise LoadError(f"delete: {result.summary()}; {cause}", result) from cause
         finally:
-            result._sort()
-            prune(self._transport, self._trees - {0}, wait)
+            try:
+                result._sort()
+                prune(self._transport, self._trees - {0}, wait)
+            except BaseException as error:
+                error.load_result = result  # type: ignore[attr-defined]
+                raise
         if result.failed and on_error == "raise":
             raise LoadError(f"delete: {result.summary()}; {result.failed[0]}", result) from result.failed[0]
         return result

@@ -9,11 +9,10 @@ own: they are made along with the policies while they are seen to be read, other
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
 from typing import Any
 
 from xfrm_ext import wire
-from xfrm_ext.ahead import ahead
+from xfrm_ext.ahead import ahead, closing_source
 from xfrm_ext.lifetime import LifetimeCurrent
 from xfrm_ext.policy import Policy, lazily_read
 from xfrm_ext.selector import Selector
@@ -97,7 +96,7 @@ class PolicyMaker:
     def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
         """The policies of a dump's blocks, which are received, if there are many, while those before are looked
         at."""
-        with closing(blocks):
+        with closing_source(blocks):
             for rows in blocks:
                 yield from self.policies(rows)
                 if rows.size > _LITTLE:

@@ -228,11 +228,21 @@ class Spd:
         if operation == "delete":
             total = len(source) if isinstance(source, Sized) else None
             items = Removals(transport, self.count, total, wait)
-        try:
+        if not isinstance(items, Removals):
             return load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+        result: Any = None
+        try:
+            result = load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+        except BaseException as error:
+            result = getattr(error, "load_result", getattr(error, "result", None))
+            raise
         finally:
-            if isinstance(items, Removals):
+            try:
                 items.close()
+            except BaseException as error:
+                error.load_result = result  # type: ignore[attr-defined]
+                raise
+        return result  # type: ignore[no-any-return]
 
     def _set_for(self, thresholds: object, source: object) -> None:
         """Sets the thresholds that a load of `source` was given."""

@@ -9,7 +9,9 @@ from itertools import islice, product
 
 from xfrm_ext import wire
 from xfrm_ext.bulk import PolicyItems, check_items
+from xfrm_ext.checks import shown
 from xfrm_ext.constants import Direction, Family
+from xfrm_ext.errors import ValidationError
 from xfrm_ext.info import SpdInfo, SpdThresholds
 from xfrm_ext.policy import Policy
 
@@ -99,6 +101,8 @@ class _Family:
 
 def suggest(policies: Iterable[Policy], now: SpdThresholds) -> SpdThresholds:
     """See Spd.suggest_thresholds. `now` are the thresholds that are set."""
+    if not isinstance(policies, Iterable):
+        raise ValidationError("policies", shown(policies), "is not an iterable of Policy")
     families = {Family.INET: _Family(32), Family.INET6: _Family(128)}
     values = iter(policies)
     while part := list(islice(values, 1024)):
