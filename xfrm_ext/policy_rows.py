@@ -127,6 +127,8 @@ class PolicyMaker:
 
     @staticmethod
     def _plain(data: Any, kinds: list[Any], common: Iterable[tuple[int, ...]]) -> Iterator[Policy]:
+        """Without selectors and what was used. (The stores stand here and in `_full`: a call for each policy would
+        cost as much as they do.)"""
         new: Callable[..., Any] = object.__new__  # of what type checkers know that it can't be stored into
         set_class = _set_class
         for start, end, kind, priority, index in common:
@@ -159,6 +161,7 @@ class PolicyMaker:
         currents: Iterator[LifetimeCurrent],
         prefixes: Iterator[str],
     ) -> Iterator[Policy]:
+        """With both."""
         new: Callable[..., Any] = object.__new__
         set_class = _set_class
         for (start, end, kind, priority, index), current, source, destination in zip(  # noqa: B905
