@@ -22,7 +22,8 @@ class Pacer:
     _STEP_COST = 30e-9  # seconds to walk one entry of a chain, measured
     _DOUBLING = 8e-3  # seconds that a doubling takes, until one has been measured
     _LARGEST = 524287  # the mask at which the tables were seen to stop growing
-    _PATIENCE = 0.1  # seconds without growth after which to give up
+    _PATIENCE = 0.1  # seconds without growth after which to send: on a busy machine the work item itself waits
+    _TRIES = 3  # such waits in a row after which to give up
 
     def __init__(self, info: Callable[[], SpdInfo]) -> None:
         self._info = info
@@ -30,6 +31,7 @@ class Pacer:
         self._mask = -1
         self._total = 0
         self._doubling = self._DOUBLING
+        self._fruitless = 0
         self._given_up = False
 
     def before(self, count: int, remaining: int | None, deadline: float | None) -> None:
@@ -57,8 +59,10 @@ class Pacer:
             grown, now = self._look(), time.monotonic()
             if grown:
                 self._doubling = now - started
+                self._fruitless = 0
                 return
-        self._given_up = True
+        self._fruitless += 1
+        self._given_up = self._given_up or self._fruitless == self._TRIES
 
     def _look(self) -> bool:
         """Asks for the mask. Returns whether it grew."""

@@ -8,7 +8,8 @@ own: they are made along with the policies while they are seen to be read, other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 from xfrm_ext import wire
@@ -39,8 +40,6 @@ class _OpenPolicy(_Open, Policy):
 class _OpenSelector(_Open, Selector):
     __slots__ = ()
 
-
-_set_class = object.__dict__["__class__"].__set__
 
 _Shared = tuple[Any, ...]
 
@@ -96,112 +95,103 @@ class PolicyMaker:
     def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
         """The policies of a dump's blocks, which are received, if there are many, while those before are looked
         at."""
+        # One generator, and the stores stand twice in it: another one around it, or a call for each policy, would
+        # cost a good part of what they do. That of __class__ is a plain one, too, at a third of its setter's price.
+        new: Callable[..., Any] = object.__new__  # of what type checkers know that it can't be stored into
+        with closing(self._received(blocks)) as received:
+            for rows in received:
+                data, ends, prefixes = rows.messages, rows.ends, rows.prefixes
+                common = zip([0, *ends], ends, self._kinds_of(rows), rows.priorities, rows.indices)  # noqa: B905
+                if prefixes is None:
+                    global _made_without
+                    _made_without += len(ends)
+                    for start, end, (shared, _), priority, index in common:
+                        policy = new(_OpenPolicy)
+                        policy._wire = data[start:end]
+                        policy.priority = priority
+                        policy.index = index
+                        (
+                            policy.direction,
+                            policy.action,
+                            policy.templates,
+                            policy.flags,
+                            policy.share,
+                            policy.policy_type,
+                            policy.mark,
+                            policy.if_id,
+                            policy.lifetime,
+                            policy.security_context,
+                            policy.offload,
+                            policy.attributes,
+                        ) = shared
+                        policy.__class__ = Policy
+                        yield policy
+                    continue
+                both = iter(prefixes)
+                for (start, end, (shared, selector_shared), priority, index), current, source, destination in zip(  # noqa: B905
+                    common, _currents(rows), both, both
+                ):
+                    policy = new(_OpenPolicy)
+                    policy._wire = data[start:end]
+                    policy.priority = priority
+                    policy.index = index
+                    (
+                        policy.direction,
+                        policy.action,
+                        policy.templates,
+                        policy.flags,
+                        policy.share,
+                        policy.policy_type,
+                        policy.mark,
+                        policy.if_id,
+                        policy.lifetime,
+                        policy.security_context,
+                        policy.offload,
+                        policy.attributes,
+                    ) = shared
+                    policy.current = current
+                    policy.selector = selector = new(_OpenSelector)
+                    selector._wire = data[start + 16 : start + 72]
+                    selector.source = source
+                    selector.destination = destination
+                    (
+                        selector.protocol,
+                        selector.source_port,
+                        selector.source_port_mask,
+                        selector.destination_port,
+                        selector.destination_port_mask,
+                        selector.interface,
+                        selector.user,
+                        selector.family,
+                    ) = selector_shared
+                    selector.__class__ = Selector
+                    policy.__class__ = Policy
+                    yield policy
+
+    @staticmethod
+    def _received(blocks: Generator[PolicyRows, None, None]) -> Generator[PolicyRows, None, None]:
         with closing_source(blocks):
             for rows in blocks:
-                yield from self.policies(rows)
+                yield rows
                 if rows.size > _LITTLE:
                     break
             else:
                 return
             with ahead(blocks) as rest:
-                for rows in rest:
-                    yield from self.policies(rows)
+                yield from rest
 
-    def policies(self, rows: PolicyRows) -> Iterator[Policy]:
-        """The policies of a block."""
-        data, ends, prefixes = rows.messages, rows.ends, rows.prefixes
-        starts = [0, *ends]
+    def _kinds_of(self, rows: PolicyRows) -> Iterator[tuple[_Shared, _Shared]]:
+        """For each policy of a block."""
+        data, starts, ends = rows.messages, [0, *rows.ends], rows.ends
         if rows.restarted:
             self._kinds = []
-        kinds = self._kinds
-        kinds += [_shared(Policy._from_wire(data[starts[first] : ends[first]])) for first in rows.new_kinds]
-        common = zip(starts, ends, rows.kinds, rows.priorities, rows.indices)  # noqa: B905  starts is longer
-        if prefixes is None:
-            global _made_without
-            _made_without += len(ends)
-            return self._plain(data, kinds, common)
-        currents = [
-            LifetimeCurrent._from_wire(data[starts[first] + 136 : starts[first] + 168]) for first in rows.use_firsts
-        ]
-        return self._full(data, kinds, common, map(currents.__getitem__, rows.uses), iter(prefixes))
+        self._kinds += [_shared(Policy._from_wire(data[starts[first] : ends[first]])) for first in rows.new_kinds]
+        return map(self._kinds.__getitem__, rows.kinds)
 
-    @staticmethod
-    def _plain(data: Any, kinds: list[Any], common: Iterable[tuple[int, ...]]) -> Iterator[Policy]:
-        """Without selectors and what was used. (The stores stand here and in `_full`: a call for each policy would
-        cost as much as they do.)"""
-        new: Callable[..., Any] = object.__new__  # of what type checkers know that it can't be stored into
-        set_class = _set_class
-        for start, end, kind, priority, index in common:
-            policy = new(_OpenPolicy)
-            policy._wire = data[start:end]
-            policy.priority = priority
-            policy.index = index
-            (
-                policy.direction,
-                policy.action,
-                policy.templates,
-                policy.flags,
-                policy.share,
-                policy.policy_type,
-                policy.mark,
-                policy.if_id,
-                policy.lifetime,
-                policy.security_context,
-                policy.offload,
-                policy.attributes,
-            ) = kinds[kind][0]
-            set_class(policy, Policy)
-            yield policy
 
-    @staticmethod
-    def _full(
-        data: Any,
-        kinds: list[Any],
-        common: Iterable[tuple[int, ...]],
-        currents: Iterator[LifetimeCurrent],
-        prefixes: Iterator[str],
-    ) -> Iterator[Policy]:
-        """With both."""
-        new: Callable[..., Any] = object.__new__
-        set_class = _set_class
-        for (start, end, kind, priority, index), current, source, destination in zip(  # noqa: B905
-            common, currents, prefixes, prefixes
-        ):
-            policy = new(_OpenPolicy)
-            policy._wire = data[start:end]
-            policy.priority = priority
-            policy.index = index
-            shared, selector_shared = kinds[kind]
-            (
-                policy.direction,
-                policy.action,
-                policy.templates,
-                policy.flags,
-                policy.share,
-                policy.policy_type,
-                policy.mark,
-                policy.if_id,
-                policy.lifetime,
-                policy.security_context,
-                policy.offload,
-                policy.attributes,
-            ) = shared
-            policy.current = current
-            selector = new(_OpenSelector)
-            selector._wire = data[start + 16 : start + 72]
-            selector.source = source
-            selector.destination = destination
-            (
-                selector.protocol,
-                selector.source_port,
-                selector.source_port_mask,
-                selector.destination_port,
-                selector.destination_port_mask,
-                selector.interface,
-                selector.user,
-                selector.family,
-            ) = selector_shared
-            set_class(selector, Selector)
-            policy.selector = selector
-            set_class(policy, Policy)
-            yield policy
+def _currents(rows: PolicyRows) -> Iterator[LifetimeCurrent]:
+    """What was used, for each policy of a block."""
+    data, starts = rows.messages, [0, *rows.ends]
+    uses = (data[starts[first] + 136 : starts[first] + 168] for first in rows.use_firsts)
+    currents = [LifetimeCurrent._from_wire(use) for use in uses]
+    return map(currents.__getitem__, rows.uses)
