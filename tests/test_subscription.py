@@ -51,10 +51,11 @@ from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.event import Acquire, AsyncEvent, PolicyExpired, StateExpired
 from xfrm_ext.info import PolicyDefaults
 from xfrm_ext.replay import ReplayState
-from xfrm_ext.request import Request, SpiRequest
+from xfrm_ext.request import Request
 from xfrm_ext.rtnl import open_byproto
 from xfrm_ext.secret import Secret
 from xfrm_ext.state import State
+from xfrm_ext.state_request import SpiRequest
 from xfrm_ext.testing import FakeTransport, inside, network_namespace
 
 NETLINK_ROUTE, NETLINK_XFRM = 0, 6

@@ -11,9 +11,12 @@
             print(policy)
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # typing's own, whose import would take longer than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AlgorithmInfo, AuthAlgorithm
     from xfrm_ext.attribute import Attribute, Offload, SecurityContext
     from xfrm_ext.bulk import Indices, LoadResult
@@ -71,7 +74,7 @@ if TYPE_CHECKING:
     from xfrm_ext.policy import Policy, PolicyId
     from xfrm_ext.probe import Features
     from xfrm_ext.replay import ReplayState
-    from xfrm_ext.request import Request, SpiRequest, StateFilter
+    from xfrm_ext.request import Request
     from xfrm_ext.sad import StateCounters
     from xfrm_ext.secret import Secret
     from xfrm_ext.selector import Selector
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from xfrm_ext.sockets import clear_policies, get_encapsulation, set_encapsulation, set_policy
     from xfrm_ext.state import State, StateStatistics
     from xfrm_ext.state_id import StateId
+    from xfrm_ext.state_request import SpiRequest, StateFilter
     from xfrm_ext.statistics import Statistics
     from xfrm_ext.subscription import Subscription
     from xfrm_ext.template import Template
@@ -142,7 +146,7 @@ _ROOMS = {
     "policy": ("Policy", "PolicyId"),
     "probe": ("Features",),
     "replay": ("ReplayState",),
-    "request": ("Request", "SpiRequest", "StateFilter"),
+    "request": ("Request",),
     "sad": ("StateCounters",),
     "secret": ("Secret",),
     "selector": ("Selector",),
@@ -150,6 +154,7 @@ _ROOMS = {
     "sockets": ("clear_policies", "get_encapsulation", "set_encapsulation", "set_policy"),
     "state": ("State", "StateStatistics"),
     "state_id": ("StateId",),
+    "state_request": ("SpiRequest", "StateFilter"),
     "statistics": ("Statistics",),
     "subscription": ("Subscription",),
     "template": ("Template",),

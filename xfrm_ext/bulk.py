@@ -32,7 +32,6 @@ from xfrm_ext.errors import (
 from xfrm_ext.info import SpdInfo
 from xfrm_ext.pacer import Pacer
 from xfrm_ext.policy import Policy
-from xfrm_ext.state import State
 from xfrm_ext.transport import BatchOutcome, Transport, messages
 
 Operation: TypeAlias = Literal["add", "update", "delete"]
@@ -219,9 +218,12 @@ class PolicyItems:
 class StateItems:
     """What a load has to know of states."""
 
-    value: type = State
     update = Message.UPDSA
     waits = False
+
+    def __init__(self, value: type) -> None:
+        """`value`: State, which loads of policies do without."""
+        self.value = value
 
     def deletions(self, block: bytearray, count: int) -> bytearray:
         """The messages that delete what a block adds."""

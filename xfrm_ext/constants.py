@@ -6,13 +6,14 @@ A number that the kernel knows and this release does not is kept: ``Mode(9)`` is
 
 from __future__ import annotations
 
+import os
 import re
 from enum import IntEnum, IntFlag
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
-_DEFINITIONS = Path(__file__).with_name("constants.def").read_text(encoding="ascii")
+with open(os.path.join(os.path.dirname(__file__), "constants.def"), encoding="ascii") as _file:  # no pathlib: slow
+    _DEFINITIONS = _file.read()
 uapi = SimpleNamespace(
     **{name: int(value, 0) for name, value in re.findall(r"^X\((\w+), (\w+)\)", _DEFINITIONS, re.MULTILINE)}
 )

@@ -33,16 +33,17 @@ from xfrm_ext.errors import ValidationError, compiled_module_needed
 from xfrm_ext.event import AsyncEvent, StateExpired
 from xfrm_ext.info import SadInfo
 from xfrm_ext.mark import Mark
-from xfrm_ext.request import Request, SpiRequest, StateFilter
+from xfrm_ext.request import Request
 from xfrm_ext.selector import AddressLike, PrefixLike
 from xfrm_ext.state import State
 from xfrm_ext.state_id import StateId
+from xfrm_ext.state_request import SpiRequest, StateFilter
 from xfrm_ext.transport import messages
 
 if TYPE_CHECKING:
     from xfrm_ext.session import Session
 
-_ITEMS = StateItems()
+_ITEMS = StateItems(State)
 _PROTOCOLS = choices(Protocol)
 _ALL = (
     AsyncEventFlag.REPLAY_THRESHOLD

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any, NoReturn, TypeAlias
 
 from xfrm_ext import wire
@@ -58,6 +57,8 @@ class Secret:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Secret):
+            import hmac  # and with it OpenSSL: only for those who compare
+
             return hmac.compare_digest(memoryview(self._memory), memoryview(other._memory))
         return NotImplemented
 

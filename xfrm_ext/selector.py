@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -60,6 +59,8 @@ def protocol_number(value: object, field: str) -> int:
 def interface_index(value: object, field: str) -> int:
     """An interface's index, given as such or by name in the calling thread's network namespace."""
     if isinstance(value, str):
+        import socket  # which few need
+
         try:
             return socket.if_nametoindex(value)
         except (OSError, ValueError):  # a NUL or a lone surrogate in it

@@ -7,8 +7,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator
+from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from xfrm_ext import codec as codecs
 from xfrm_ext.checks import article, integer, seconds, shown
@@ -16,20 +17,24 @@ from xfrm_ext.codec.generic import Codec
 from xfrm_ext.constants import Group, Message
 from xfrm_ext.errors import BusyError, ClosedError, ProtocolError, ValidationError, compiled_module_needed
 from xfrm_ext.info import XfrmInfo
-from xfrm_ext.link import Links
-from xfrm_ext.migrate import Migration, StateMigration
-from xfrm_ext.probe import Features
 from xfrm_ext.request import Body, Request
-from xfrm_ext.sad import Sad
 from xfrm_ext.spd import Spd
-from xfrm_ext.state import State
-from xfrm_ext.statistics import Statistics, read_statistics
-from xfrm_ext.subscription import EVENT_BACKLOG, EVENT_BUFFER, Subscription, group_mask
 from xfrm_ext.transport import BatchOutcome, Decoder, Listener, Transport
+
+if TYPE_CHECKING:  # what not every program needs is imported when it is used: it would double the time to start
+    from xfrm_ext.link import Links
+    from xfrm_ext.migrate import Migration, StateMigration
+    from xfrm_ext.probe import Features
+    from xfrm_ext.sad import Sad
+    from xfrm_ext.state import State
+    from xfrm_ext.statistics import Statistics
+    from xfrm_ext.subscription import Subscription
 
 _Result = TypeVar("_Result")
 _Answer = TypeVar("_Answer")
 NetnsLike: TypeAlias = "int | str | os.PathLike[str]"
+_EVENT_BUFFER = 8 << 20  # bytes: 13,000 policies with a template
+_EVENT_BACKLOG = 64 << 20  # 190,000 of them
 
 
 class Session:
@@ -57,9 +62,20 @@ class Session:
         self._codec: Codec = codecs.select(codec)
         self._transport: Transport = _Shared(_open(netns) if transport is None else transport)
         self.spd = Spd(self)
-        self.sad = Sad(self)
-        self.links = Links(self)
-        self._features = Features(self)
+
+    @cached_property
+    def sad(self) -> Sad:
+        """The verbs on states."""
+        from xfrm_ext.sad import Sad
+
+        return Sad(self)
+
+    @cached_property
+    def links(self) -> Links:
+        """The verbs on XFRM interfaces."""
+        from xfrm_ext.link import Links
+
+        return Links(self)
 
     def close(self) -> None:
         """Closes the session. May be called twice."""
@@ -83,8 +99,8 @@ class Session:
         self,
         *groups: Group | int | str,
         all_namespaces: bool = False,
-        buffer: int = EVENT_BUFFER,
-        backlog: int = EVENT_BACKLOG,
+        buffer: int = _EVENT_BUFFER,
+        backlog: int = _EVENT_BACKLOG,
     ) -> Subscription:
         """Subscribes to the kernel's events: of these groups (members of Group, their names or numbers), all by
         default. See Subscription.
@@ -99,6 +115,8 @@ class Session:
         The subscription is in the session's network namespace, on a socket of its own, and lives on when the
         session is closed.
         """
+        from xfrm_ext.subscription import Subscription, group_mask
+
         mask = group_mask(groups)
         size = integer(buffer, "buffer", 0x3FFFFFFF)
         limit = integer(backlog, "backlog", 1 << 40)
@@ -114,6 +132,8 @@ class Session:
     def migrate(self, migration: Migration | StateMigration) -> None:
         """Gives states other addresses: those of a policy, which changes too (XFRM_MSG_MIGRATE), or one
         (XFRM_MSG_MIGRATE_STATE, newer than Linux 6.18). Raises NotFound when there is none; KernelError."""
+        from xfrm_ext.migrate import Migration, StateMigration
+
         if isinstance(migration, Migration):
             self._talk(Request(Message.MIGRATE, migration), "migrate policy")
         elif isinstance(migration, StateMigration):
@@ -149,9 +169,17 @@ class Session:
         """What the kernel can do: asked for when first wanted, in ways that change nothing."""
         return self._features
 
+    @cached_property
+    def _features(self) -> Features:
+        from xfrm_ext.probe import Features
+
+        return Features(self)
+
     def statistics(self) -> Statistics:
         """The kernel's counters of what went wrong, by name (/proc/net/xfrm_stat). Raises KernelError, with
         EOPNOTSUPP where the kernel has none."""
+        from xfrm_ext.statistics import read_statistics
+
         return read_statistics(self._transport)
 
     def _dump(self, message: bytes, operation: str) -> Generator[bytearray, None, None]:

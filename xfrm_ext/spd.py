@@ -25,21 +25,18 @@ from xfrm_ext.bulk import (
     load,
 )
 from xfrm_ext.checks import choice, choices, shown
-from xfrm_ext.columns_read import Columns, Selection
 from xfrm_ext.constants import DefaultAction, Direction, Message, PolicyType
-from xfrm_ext.delete_where import Choice, DeleteResult, Deletion, Named, named, policy_names, without_index
 from xfrm_ext.errors import KernelError, ValidationError, compiled_module_needed
-from xfrm_ext.event import PolicyExpired
 from xfrm_ext.info import PolicyDefaults, SpdInfo, SpdThresholds
 from xfrm_ext.mark import Mark
 from xfrm_ext.policy import Policy, PolicyId
-from xfrm_ext.removal import Removals
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
-from xfrm_ext.thresholds import limits_of, suggest
 from xfrm_ext.value import is_selected
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # as in session.py
+    from xfrm_ext.columns_read import Columns
+    from xfrm_ext.delete_where import DeleteResult, Named
     from xfrm_ext.session import Session
 
 _TYPES = choices(PolicyType)
@@ -122,6 +119,8 @@ class Spd:
         Selector.source and Template.source have them. Raises ValidationError, NotCompiledError, KernelError,
         ProtocolError, ReplyTimeout.
         """
+        from xfrm_ext.columns_read import Selection
+
         selection = Selection(fields, text, states=False)
         info = self.count()
         expected = info.total + info.socket_input + info.socket_output + info.socket_forward
@@ -161,6 +160,8 @@ class Spd:
         differ only in ports, marks or if_id are in one chain at any thresholds. About 300 bytes are kept for each
         policy meanwhile. Raises ValidationError.
         """
+        from xfrm_ext.thresholds import suggest
+
         now = self.count().thresholds
         return suggest(self.dump() if policies is None else policies, now)
 
@@ -186,6 +187,8 @@ class Spd:
 
     def expire(self, policy: Policy, *, hard: bool = False) -> None:
         """Has the kernel say that a policy expired (XFRM_MSG_POLEXPIRE); with ``hard`` it also deletes it."""
+        from xfrm_ext.event import PolicyExpired
+
         expired = PolicyExpired(_policy(policy), bool(hard))
         self._session._talk(Request(Message.POLEXPIRE, expired), "expire policy")
 
@@ -219,20 +222,30 @@ class Spd:
         Whatever ends a load early, the result is exact: LoadError carries it as ``result``, and an exception
         from elsewhere (KeyboardInterrupt, the source's own) as its attribute ``load_result``.
         """
-        session = self._session
-        wait = session.timeout
-        items, transport = _ITEMS, session._transport
         if thresholds is not None:
             check_options(operation, on_error, batch, progress, timeout)
             self._set_for(thresholds, source)
         if operation == "delete":
-            total = len(source) if isinstance(source, Sized) else None
-            items = Removals(transport, self.count, total, wait)
-        if not isinstance(items, Removals):
-            return load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+            return self._delete_many(source, on_error, batch, progress, timeout)
+        session = self._session
+        wait, transport = session.timeout, session._transport
+        return load(transport, _ITEMS, self.count, wait, source, operation, on_error, batch, progress, timeout)
+
+    def _delete_many(
+        self,
+        source: Iterable[Policy],
+        on_error: OnError,
+        batch: int,
+        progress: Progress | None,
+        timeout: float | None,
+    ) -> LoadResult:
+        from xfrm_ext.removal import Removals
+
+        wait, transport = self._session.timeout, self._session._transport
+        items = Removals(transport, self.count, len(source) if isinstance(source, Sized) else None, wait)
         result: Any = None
         try:
-            result = load(transport, items, self.count, wait, source, operation, on_error, batch, progress, timeout)
+            result = load(transport, items, self.count, wait, source, "delete", on_error, batch, progress, timeout)
         except BaseException as error:
             result = getattr(error, "load_result", getattr(error, "result", None))
             raise
@@ -278,9 +291,11 @@ class Spd:
         stops behind the send that the first error was in. The rest is as for `load`. Raises ValidationError,
         LoadError, KernelError, ReplyTimeout.
         """
+        from xfrm_ext.delete_where import Choice, Deletion, named, policy_names, without_index
+        from xfrm_ext.thresholds import limits_of
+
         session = self._session
         codec = session._codec
-
         choice = Choice(predicate, fields, states=False)
 
         def policies() -> Iterator[Named]:

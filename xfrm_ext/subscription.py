@@ -16,11 +16,6 @@ from xfrm_ext.errors import BusyError, ClosedError, ReplyTimeout, XfrmError
 from xfrm_ext.event import Event, Overrun
 from xfrm_ext.transport import Listener
 
-EVENT_BUFFER = 8 << 20
-"""Bytes of events that may wait in the kernel by default: 13,000 policies with a template."""
-EVENT_BACKLOG = 64 << 20
-"""Bytes of events that may wait in this process by default: 190,000 policies with a template."""
-
 _GROUPS = choices(Group)
 _BATCH = 64  # events that are decoded at a time
 _PATIENCE = 0.001  # seconds that the kernel's queue is left alone while decoded events are handed out

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +83,7 @@ class Template(Value):
         from_text = _address_text(source, "Template.source")
         to_text = _address_text(destination, "Template.destination")
         number = -1 if family is None else choice(family, "Template.family", _FAMILIES, Family)
-        if number == socket.AF_UNSPEC:
+        if number == Family.UNSPEC:
             number = -1
             if from_text == to_text == "0.0.0.0":
                 from_text = to_text = ""  # the texts of a template without addresses, read back

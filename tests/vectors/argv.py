@@ -17,9 +17,10 @@ from xfrm_ext.algorithm import AeadAlgorithm, Algorithm, AuthAlgorithm
 from xfrm_ext.constants import Message, OffloadFlag, Protocol
 from xfrm_ext.encapsulation import Encapsulation
 from xfrm_ext.replay import ReplayState
-from xfrm_ext.request import Request, SpiRequest, StateFilter
+from xfrm_ext.request import Request
 from xfrm_ext.state import State
 from xfrm_ext.state_id import StateId
+from xfrm_ext.state_request import SpiRequest, StateFilter
 
 LIMITS = {
     "time-soft": "soft_add_expires_seconds",

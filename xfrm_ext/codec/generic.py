@@ -3,36 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import AttributeType, Direction, Message, PolicyType, Protocol
 from xfrm_ext.errors import ProtocolError, ValidationError, XfrmError
-from xfrm_ext.event import (
-    Acquire,
-    AsyncEvent,
-    Event,
-    Mapping,
-    Overrun,
-    PolicyExpired,
-    Report,
-    StateExpired,
-    _event,
-    _policy,
-    _state,
-)
 from xfrm_ext.info import PolicyDefaults, SadInfo, SpdInfo, SpdThresholds
 from xfrm_ext.items import Items
 from xfrm_ext.mark import Mark
-from xfrm_ext.migrate import Migration, StateMigration
 from xfrm_ext.policy import Policy, PolicyId
-from xfrm_ext.request import Body, Request, SpiRequest, StateFilter
+from xfrm_ext.request import Body, Request
 from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
-from xfrm_ext.state import State
-from xfrm_ext.state_id import StateId
 from xfrm_ext.value import is_selected, set_wire
 from xfrm_ext.wire.shared import (
     EVENT_OTHER,
@@ -44,20 +27,15 @@ from xfrm_ext.wire.shared import (
     bad_lengths,
 )
 
+if TYPE_CHECKING:  # as in session.py
+    from xfrm_ext.event import Event, Overrun
+    from xfrm_ext.state import State
+
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
 
 # The body of each message, where it can have but one, and the flags of requests. What answers needs no ACK besides.
+# Those of states and events are in bodies.py.
 _BODIES: dict[int, tuple[type[Any], int]] = {
-    Message.ALLOCSPI: (SpiRequest, _REQUEST),
-    Message.EXPIRE: (StateExpired, _REQUEST | _ACK),
-    Message.POLEXPIRE: (PolicyExpired, _REQUEST | _ACK),
-    Message.ACQUIRE: (Acquire, _REQUEST | _ACK),
-    Message.NEWAE: (AsyncEvent, _REQUEST | _ACK | 0x100),  # NLM_F_REPLACE, without which the kernel refuses
-    Message.GETAE: (AsyncEvent, _REQUEST),
-    Message.REPORT: (Report, _REQUEST | _ACK),
-    Message.MAPPING: (Mapping, _REQUEST | _ACK),
-    Message.MIGRATE: (Migration, _REQUEST | _ACK),
-    Message.MIGRATE_STATE: (StateMigration, _REQUEST | _ACK),
     Message.NEWSADINFO: (SadInfo, _REQUEST),
     Message.NEWSPDINFO: (SpdInfo, _REQUEST | _ACK),
     Message.SETDEFAULT: (PolicyDefaults, _REQUEST | _ACK),
@@ -66,11 +44,29 @@ _BODIES: dict[int, tuple[type[Any], int]] = {
 # The message that a body alone stands for.
 _ALONE: dict[type[Any], Message] = {
     Policy: Message.NEWPOLICY,
-    State: Message.NEWSA,
     SpdThresholds: Message.NEWSPDINFO,
     **{body: Message(kind) for kind, (body, _) in reversed(_BODIES.items())},
 }
 _POLICY_REQUESTS = (Message.GETPOLICY, Message.DELPOLICY, Message.FLUSHPOLICY)
+_STATE_REQUESTS = (Message.NEWSA, Message.UPDSA, Message.GETSA, Message.DELSA)
+
+
+def _body_of(message: int) -> tuple[type[Any] | None, int]:
+    found = _BODIES.get(message)
+    if found is None:
+        from xfrm_ext.codec.bodies import BODIES
+
+        found = BODIES.get(message)
+    return found or (None, 0)
+
+
+def _alone(body: type[Any]) -> Message | None:
+    found = _ALONE.get(body)
+    if found is None and body is not type(None):
+        from xfrm_ext.codec.bodies import ALONE
+
+        found = ALONE.get(body)
+    return found
 
 
 class Codec:
@@ -89,26 +85,20 @@ class Codec:
 
     def encode_wiped(self, value: Body | Request) -> Any:
         """The same as a bytes-like object whose memory is wiped when it is freed."""
+        message: Message | None
         if isinstance(value, Request):
             message, body = value.message, value.body
-        elif type(value) in _ALONE:
-            message, body = _ALONE[type(value)], value
         else:
+            message, body = _alone(type(value)), value
+        if message is None:
             raise ValidationError("value", shown(value), "is no message by itself: see Request")
         wire = self.wire
         if message in (Message.NEWPOLICY, Message.UPDPOLICY) and isinstance(body, Policy):
             return self._retyped(body._encoded(wire), message)
-        if message in (Message.NEWSA, Message.UPDSA) and isinstance(body, State):
-            return self._retyped(body._encoded(wire), message)
         if message in _POLICY_REQUESTS:
             return self._policy_request(value, message, body)
-        if message == Message.DELSA and isinstance(body, State):
-            body = body.id
-        if message in (Message.GETSA, Message.DELSA) and isinstance(body, StateId):
-            flags = _REQUEST if message == Message.GETSA else _REQUEST | _ACK
-            return wire.pack(message, flags, *body._parts(wire))
-        if message == Message.GETSA and (body is None or isinstance(body, StateFilter)):
-            return wire.pack(message, _REQUEST | _DUMP, *(StateFilter() if body is None else body)._parts(wire))
+        if message in _STATE_REQUESTS:
+            return self._state_request(value, message, body)
         if message == Message.FLUSHSA and (body is None or isinstance(body, Protocol)):
             return wire.pack(message, _REQUEST | _ACK, {"protocol": body or 0}, [])
         if message in (Message.GETSADINFO, Message.GETSPDINFO) and body is None:
@@ -117,11 +107,28 @@ class Codec:
             return wire.pack(message, _REQUEST, *PolicyDefaults()._parts(wire))
         if message == Message.NEWSPDINFO and isinstance(body, SpdInfo):
             return wire.pack(message, 0, *body._parts(wire))  # a request would set thresholds
-        kind, flags = _BODIES.get(message, (None, 0))
+        kind, flags = _body_of(message)
         if kind is not None and (
             isinstance(body, kind) or (message == Message.NEWSPDINFO and isinstance(body, SpdThresholds))
         ):
             return wire.pack(message, flags, *body._parts(wire))
+        raise ValidationError("Request", shown(value), "has no body of the kind that its message needs")
+
+    def _state_request(self, value: object, message: Message, body: Body) -> Any:
+        from xfrm_ext.state import State
+        from xfrm_ext.state_id import StateId
+        from xfrm_ext.state_request import StateFilter
+
+        wire = self.wire
+        if message in (Message.NEWSA, Message.UPDSA) and isinstance(body, State):
+            return self._retyped(body._encoded(wire), message)
+        if message == Message.DELSA and isinstance(body, State):
+            body = body.id
+        if message in (Message.GETSA, Message.DELSA) and isinstance(body, StateId):
+            flags = _REQUEST if message == Message.GETSA else _REQUEST | _ACK
+            return wire.pack(message, flags, *body._parts(wire))
+        if message == Message.GETSA and (body is None or isinstance(body, StateFilter)):
+            return wire.pack(message, _REQUEST | _DUMP, *(StateFilter() if body is None else body)._parts(wire))
         raise ValidationError("Request", shown(value), "has no body of the kind that its message needs")
 
     def state_message(self, message: Message, state: State) -> Any:
@@ -153,12 +160,14 @@ class Codec:
         """
         kind, _flags, body = self._body(message)
         value: Body = body
-        alone = kind in (Message.UPDSA, Message.UPDPOLICY) or _ALONE.get(type(body)) == kind
+        alone = kind in (Message.UPDSA, Message.UPDPOLICY) or _alone(type(body)) == kind
         return value if alone else Request(kind, value)
 
     def decode_event(self, message: Any, namespace_id: int | None = None) -> Event:
         """The same for a message that the kernel multicasts. One that can't be read has its bytes as body: as a
         Secret, for they may hold keys."""
+        from xfrm_ext.event import _event
+
         header = self.wire.header(message)
         return _event(
             header[1], self._told(message), header[3], header[4], -1 if namespace_id is None else namespace_id
@@ -173,6 +182,9 @@ class Codec:
     def decode_events(self, records: Any) -> list[Event | Overrun | XfrmError]:
         """The same for all that a listener has heard (Listener.peek), and where there is no event but a loss, or a
         message that makes no sense. Nothing of `records` is kept."""
+        from xfrm_ext.event import Overrun, PolicyExpired, StateExpired, _event
+        from xfrm_ext.state import State
+
         wire = self.wire
         found: list[Event | Overrun | XfrmError] = []
         listed, told = wire.heard(records)
@@ -216,6 +228,8 @@ class Codec:
         kind, flags, fields, listed = wire.unpack(message)
         kind = Message(kind)
         if kind in (Message.NEWSA, Message.UPDSA):
+            from xfrm_ext.state import State
+
             return kind, flags, State._from_message(message, wire)
         try:
             return kind, flags, self._from_parts(kind, flags, fields, Items(listed), message)
@@ -224,14 +238,12 @@ class Codec:
 
     def _from_parts(self, kind: Message, flags: int, fields: Any, items: Items, message: Any) -> Any:
         wire = self.wire
-        if kind == Message.DELSA and (state := items.take(AttributeType.SA)) is not None:
-            return _state(bytes(state.data), items, wire)
-        if kind == Message.DELPOLICY and (policy := items.take(AttributeType.POLICY)) is not None:
-            return _policy(bytes(policy.data), items, wire)
-        if kind == Message.GETSA and fields is None:
-            return StateFilter._from_parts(items, wire)
         if kind in (Message.GETSA, Message.DELSA):
-            return StateId._from_parts(fields, items, wire)
+            return _named_state(kind, fields, items, wire)
+        if kind == Message.DELPOLICY and (policy := items.take(AttributeType.POLICY)) is not None:
+            from xfrm_ext.event import _policy
+
+            return _policy(bytes(policy.data), items, wire)
         if kind == Message.FLUSHSA:
             return Protocol(fields["protocol"]) if fields["protocol"] else None
         if kind in (Message.GETSADINFO, Message.GETSPDINFO) or (kind == Message.GETPOLICY and fields is None):
@@ -242,8 +254,8 @@ class Codec:
             return self._policy_id(kind, message)
         if kind == Message.NEWSPDINFO and flags & _REQUEST:
             return _thresholds(items)
-        body: Callable[..., Any] = _BODIES[kind][0]._from_parts
-        return body(fields, items, wire)
+        body: Any = _body_of(kind)[0]
+        return body._from_parts(fields, items, wire)
 
     def _policy_id(self, kind: Message, message: Any) -> PolicyId | PolicyType | None:
         values, known, _unknown = self.wire.policy_fields(message)
@@ -259,6 +271,18 @@ class Codec:
             if_id=known.if_id,
             security_context=label,
         )
+
+
+def _named_state(kind: Message, fields: Any, items: Items, wire: Any) -> Any:
+    from xfrm_ext.event import _state
+    from xfrm_ext.state_id import StateId
+    from xfrm_ext.state_request import StateFilter
+
+    if kind == Message.DELSA and (state := items.take(AttributeType.SA)) is not None:
+        return _state(bytes(state.data), items, wire)
+    if fields is None:
+        return StateFilter._from_parts(items, wire)
+    return StateId._from_parts(fields, items, wire)
 
 
 def _thresholds(items: Items) -> SpdThresholds:
