@@ -67,7 +67,9 @@ lint: $(VENV)/.installed-dev ## Check style and types of the Python, and the C u
 	@for compiler in gcc clang; do \
 		if command -v $$compiler >/dev/null; then \
 			echo "$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c benchmarks/*floor.c"; \
-			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext csrc/*.c benchmarks/*floor.c || exit 1; \
+			$$compiler -Wall -Wextra -Werror -fsyntax-only -std=gnu11 -Icsrc -Ixfrm_ext \
+				-isystem "$$($(IN_VENV) -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
+				csrc/*.c benchmarks/*floor.c || exit 1; \
 		else \
 			echo "$$compiler isn't installed: the C is not checked with it"; \
 		fi; \
@@ -77,7 +79,7 @@ wheels: $(VENV)/.installed-dev ## Build the source distribution and the wheel in
 	$(IN_VENV) -m build
 
 clean: ## Remove what the other targets made, also .venv.
-	rm -rf build dist *.egg-info xfrm_ext/_native*.so .venv .venv-sanitize
+	rm -rf build dist *.egg-info xfrm_ext/_*.so .venv .venv-sanitize
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f $(VENV)/.installed-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

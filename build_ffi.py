@@ -23,6 +23,7 @@ CSRC = Path(__file__).resolve().parent / "csrc"
 HEADERS = [
     "memory.h",
     "rtnl.h",
+    "dump_ahead.h",
     "listen.h",
     "netns.h",
     "text.h",
@@ -41,6 +42,8 @@ HEADERS = [
     "columns_write.h",
 ]
 
+# Without cffi, for it needs CPython's API and its GIL. Programs get by without it, see xfrm_ext/wire/objects.py.
+OBJECTS = "xfrm_ext._objects"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # XFRM_EXT_NO_NATIVE=1: a wheel of Python alone, for any system, which encodes and decodes but reaches no kernel.
 WITHOUT_NATIVE = os.environ.get("XFRM_EXT_NO_NATIVE") == "1"
@@ -75,6 +78,8 @@ class BuildNative(build_ext):
 
     def finalize_options(self) -> None:
         super().finalize_options()
+        if FREE_THREADED or platform.python_implementation() != "CPython":
+            self.extensions = [one for one in self.extensions if one.name != OBJECTS]
         for extension in self.extensions:
             extension.py_limited_api = STABLE_ABI
             if not STABLE_ABI:
@@ -85,6 +90,9 @@ class BuildNative(build_ext):
                 extension.define_macros.append(("Py_LIMITED_API", "0x030a0000"))
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.name == OBJECTS:
+            super().build_extension(ext)
+            return
         generated = Path(self.build_temp) / "_native.c"
         generated.parent.mkdir(parents=True, exist_ok=True)
         ffibuilder.emit_c_code(str(generated))

@@ -21,7 +21,7 @@ static const struct {
 	{AT(dir), BEHIND - AT(dir)},
 };
 
-enum { PIECES = sizeof(common) / sizeof(common[0]) };
+enum { PIECES = sizeof(common) / sizeof(common[0]), SAME = UINT32_MAX };
 
 static uint64_t mix(uint64_t value, const uint8_t *data, size_t size)
 {
@@ -90,6 +90,66 @@ static uint32_t kind_of(struct policy_kinds *known, const uint8_t *message, size
 	return known->count - 1;
 }
 
+/* Copies the fields in which policies of one kind differ. */
+static void copy_own(uint8_t *message, const uint8_t *from)
+{
+	static const struct {
+		uint16_t start, end;
+	} own[] = {
+		{AT(sel), AT(sel.dport)},
+		{AT(sel.prefixlen_d), AT(sel.proto)},
+		{AT(curlft), AT(dir)},
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		memcpy(message + own[i].start, from + own[i].start, (size_t)(own[i].end - own[i].start));
+}
+
+/* Converts a block as policy_block_convert does, but takes a message of the same kind as the one before for a copy of
+ * what became of that, with its own fields: `kinds` is SAME for it then. Returns the number of messages, or an error. */
+static int convert(struct policy_rows *rows, const uint8_t *data, size_t length)
+{
+	const uint8_t *before = NULL, *message;
+	size_t position = 0, used = 0, size, before_size = 0;
+	struct nlmsghdr header, header_before = {0};
+	uint32_t row = 0, start = 0;
+	int result;
+
+	for (; position < length; position += NLMSG_ALIGN(size), row++) {
+		message = data + position;
+		if (length - position < NLMSG_HDRLEN)
+			return -EBADMSG;
+		memcpy(&header, message, sizeof(header));
+		size = header.nlmsg_len;
+		if (size < NLMSG_HDRLEN || size > length - position)
+			return -EBADMSG;
+		if (row == rows->most)
+			return -EMSGSIZE;
+		rows->kinds[row] = 0;
+		if (before && header.nlmsg_type == header_before.nlmsg_type &&
+		    same_kind(message, size, before, header_before.nlmsg_len)) {
+			if (rows->capacity - used < before_size)
+				return -EMSGSIZE;
+			memcpy(rows->messages + used, rows->messages + start, before_size);
+			copy_own(rows->messages + used, message);
+			rows->kinds[row] = SAME;
+		} else {
+			result = policy_block_convert(rows->messages + used, rows->capacity - used, message, size,
+						      POLICY_CANONICAL, rows->ends + row, 1);
+			if (result < 0)
+				return result;
+			before_size = rows->ends[row];
+			before = message;
+			header_before = header;
+		}
+		start = (uint32_t)used;
+		used += before_size;
+		rows->ends[row] = (uint32_t)used;
+	}
+	return (int)row;
+}
+
 static char *put_prefixes(char *out, const struct xfrm_selector *selector)
 {
 	out += text_from_prefix(&selector->saddr, selector->family, selector->prefixlen_s, out);
@@ -113,8 +173,7 @@ int policy_rows_decode(void *argument, const uint8_t *data, size_t length)
 
 	if (known->table_size < 2 * (uint64_t)known->most || known->table_size & (known->table_size - 1))
 		return -EINVAL;
-	count = policy_block_convert(rows->messages, rows->capacity, data, length, POLICY_CANONICAL, rows->ends,
-				     rows->most);
+	count = convert(rows, data, length);
 	if (count < 0)
 		return count;
 	rows->count = (uint32_t)count;
@@ -133,7 +192,7 @@ int policy_rows_decode(void *argument, const uint8_t *data, size_t length)
 		rows->priorities[row] = info.priority;
 		rows->indices[row] = info.index;
 		before = known->count;
-		rows->kinds[row] = kind_of(known, message, size);
+		rows->kinds[row] = rows->kinds[row] == SAME ? rows->kinds[row - 1] : kind_of(known, message, size);
 		if (known->count > before)
 			rows->new_kinds[rows->new_count++] = row;
 		if (!row || memcmp(&use, &info.curlft, sizeof(use))) {

@@ -123,6 +123,11 @@ int rtnl_is_past(int64_t deadline)
 	return deadline >= 0 && clock_ns() >= deadline;
 }
 
+int64_t rtnl_deadline_after(int64_t nanoseconds)
+{
+	return clock_ns() + nanoseconds;
+}
+
 int rtnl_wait_readable(const struct rtnl_handle *handle, int64_t deadline)
 {
 	/* poll passes over a descriptor of -1 */

@@ -135,4 +135,7 @@ int rtnl_wait_readable(const struct rtnl_handle *handle, int64_t deadline);
 
 int rtnl_is_past(int64_t deadline);
 
+/* The deadline so many nanoseconds from now. */
+int64_t rtnl_deadline_after(int64_t nanoseconds);
+
 #endif

@@ -25,8 +25,9 @@ def fail(message: str) -> None:
 def check_contents(wheel: Path, source: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    if not any(name.startswith("xfrm_ext/_native") and name.endswith(".so") for name in names):
-        fail(f"{wheel.name} has no extension")
+    for module in ("_native", "_objects"):
+        if not any(name.startswith(f"xfrm_ext/{module}.") and name.endswith(".so") for name in names):
+            fail(f"{wheel.name} has no {module}")
     wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "xfrm_ext").rglob("*.py")} | {"xfrm_ext/py.typed"}
     if missing := wanted - set(names):
         fail(f"{wheel.name} lacks {sorted(missing)}")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def compile_object(source: Path, target: Path, *flags: str) -> subprocess.Comple
         str(CSRC),
         "-I",
         str(DEFINITIONS.parent),
+        "-isystem",
+        sysconfig.get_path("include"),
         "-c",
         str(source),
     ]
@@ -44,7 +47,10 @@ def test_no_state_no_output_no_exit(source: Path, tmp_path: Path) -> None:
     assert compile_object(source, target).returncode == 0
     listing = subprocess.run(["nm", str(target)], capture_output=True, text=True, check=True).stdout
     symbols = re.findall(r"([A-Za-z]) (\S+)$", listing, re.MULTILINE)
-    assert [name for kind, name in symbols if kind in "bBdDcCgGsS"] == [], "mutable data at file scope"
+    mutable = {name for kind, name in symbols if kind in "bBdDcCgGsS"}
+    # CPython wants to write to a module's definition, and declares what it only reads as if it would.
+    of_python = {"module", "module_slots", "maker_slots", "maker_spec", "maker_methods"}
+    assert mutable <= (of_python if source.name == "objects.c" else set()), "mutable data at file scope"
     undefined = {name for kind, name in symbols if kind == "U"}
     assert undefined.isdisjoint({"printf", "puts", "putchar", "fprintf", "perror", "stdout", "stderr"})
     assert undefined.isdisjoint({"exit", "_exit", "abort", "signal", "sigaction", "setenv", "getenv"})

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import copy
+import gc
+import os
 import pickle
 import random
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from types import FrameType
 from typing import Any
@@ -19,11 +24,12 @@ from strategies import policies
 from test_bulk import host
 from vectors import NEWPOLICY, messages, records
 
-from xfrm_ext import Policy, PolicyId, ProtocolError, Selector, Session, Template, policy_rows
+from xfrm_ext import ClosedError, Policy, PolicyId, ProtocolError, Selector, Session, Template, policy_rows
 from xfrm_ext.codec import select
 from xfrm_ext.policy import lazily_read
 from xfrm_ext.testing import FakeTransport
 from xfrm_ext.wire import canonical_policies
+from xfrm_ext.wire.policy_rows import PolicyMaker, RowsDecoder
 
 CODEC = select("native")
 
@@ -91,15 +97,194 @@ def test_any_policies(some: list[Policy], full: bool) -> None:
 
 def test_selectors_are_made_along_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [b"".join(RECORDED[:50])] * 6
-    monkeypatch.setattr(policy_rows, "_made_without", 10**9)
+    monkeypatch.setattr(policy_rows, "_selectors_are_read", False)
     found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
     before = lazily_read()
     assert all(one.priority >= 0 for one in found)
     assert lazily_read() == before, "nobody asked"
-    monkeypatch.setattr(policy_rows, "_made_without", 8 * before)
     found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
     assert all(one.selector.source for one in found)
-    assert lazily_read() - before <= 100, "the first block's, and those that were made meanwhile"
+    assert lazily_read() - before == 50, "the first block's"
+    before = lazily_read()
+    found = Session(transport=FakeTransport(lambda message: blocks)).spd.dump()
+    assert all(one.selector.source for one in found)
+    assert lazily_read() == before, "the next dump goes by the last"
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_what_is_kept_stays_as_it_was(keep: int, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects that nobody holds are used again, whole or in part, for policies that follow; no others are."""
+    making(monkeypatch, full)
+    chance = random.Random(keep)
+    blocks = [b"".join(chance.sample(RECORDED, 60)) for _ in range(10)]
+    expected = one_by_one(blocks)
+    found: list[Policy | None] = []
+    selectors: list[Selector | None] = []
+    texts = []
+    for number, one in enumerate(Session(transport=FakeTransport(lambda message: blocks)).spd.dump()):
+        texts.append(repr(one))  # reads all that was left empty
+        found.append(one if number % keep == 0 else None)
+        selectors.append(one.selector if number % keep == 1 else None)
+    assert texts == list(map(repr, expected))
+    for place, policy in enumerate(expected):
+        kept, selector = found[place], selectors[place]
+        if kept is not None:
+            compare([kept], [policy])
+        if selector is not None:
+            assert (selector, repr(selector)) == (policy.selector, repr(policy.selector))
+    assert sum(one is not None for one in found) == -(-len(expected) // keep)
+
+
+def test_fields_that_somebody_forced_are_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    making(monkeypatch, True)
+    blocks = [b"".join([RECORDED[0]] * 50)]
+    for one in Session(transport=FakeTransport(lambda message: blocks)).spd.dump():
+        assert values(one) == values(one_by_one(blocks)[0])
+        object.__setattr__(one, "templates", ())
+        object.__setattr__(one, "selector", None)
+        object.__setattr__(one, "current", None)
+
+
+def test_the_garbage_collector_has_nothing_to_do_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    making(monkeypatch, True)
+    for one in dumped([b"".join(RECORDED[:50])]):
+        assert not gc.is_tracked(one)
+        assert not gc.is_tracked(one.selector)
+
+
+def maker() -> Any:
+    return PolicyMaker(Policy, policy_rows._POLICY, Selector, policy_rows._SELECTOR)
+
+
+def test_wrong_arguments_of_the_maker() -> None:
+    for arguments in (
+        (),
+        (Policy, ["direction"], Selector, ()),
+        (Policy, ("nonsense",), Selector, ()),
+        (Policy, ("id",), Selector, ()),
+        (Policy, ("__init__",), Selector, ()),
+        (object, (), Selector, ()),
+        (Policy, ("direction",) * 17, Selector, ()),
+        (Policy, (), int, ()),
+        (Policy, ("source",), Selector, ()),
+    ):
+        with pytest.raises((TypeError, AttributeError, ValueError)):
+            PolicyMaker(*arguments)
+    assert list(maker()) == [], "no block yet"
+    rows, argument = RowsDecoder(lambda: True).prepare(65536)
+    block = b"".join(RECORDED[:5])
+    assert RowsDecoder.function(argument, block, len(block)) == 0
+    kind = (tuple(policy_rows._POLICY), tuple(policy_rows._SELECTOR))
+    one = maker()
+    cases: list[tuple[Callable[[], Any], type[Exception]]] = [
+        (lambda: one.begin(rows, 0, [], []), ValueError),
+        (lambda: one.begin(rows, "1", [], []), TypeError),
+        (lambda: one.begin(rows, 1 << 80, [], []), OverflowError),
+        (lambda: one.begin(rows), TypeError),
+        (lambda: next(rows.made_by(one, [], [])), IndexError),
+        (lambda: next(rows.made_by(one, [kind], [])), IndexError),
+        (lambda: next(rows.made_by(one, [()], [None])), IndexError),
+        (lambda: next(rows.made_by(one, [7], [None])), SystemError),
+        (lambda: next(rows.made_by(one, [(kind[0][1:], kind[1])], [None])), IndexError),
+    ]
+    for wrong, error in cases:
+        with pytest.raises(error):
+            wrong()
+    made = next(rows.made_by(one, [kind] * 5, [None] * 5))
+    assert (made.direction, made.current, made.selector.family) == ("direction", None, "family")
+
+
+def test_without_the_maker(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on PyPy, and on Pythons without a GIL."""
+    session.spd.load([host(number, templates=[Template("192.0.2.1", "192.0.2.2")]) for number in range(300)])
+    expected = list(session.spd.dump())
+    monkeypatch.setattr(policy_rows, "PolicyMaker", None)
+    compare(list(session.spd.dump()), expected)
+    program = 'import sys; sys.modules["xfrm_ext._objects"] = None; from xfrm_ext.wire import policy_rows as room'
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{program}; print(room.PolicyMaker)"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "None\n"
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_dump_that_is_left(session: Session) -> None:
+    """Its thread ends, and with it its socket, however it is left."""
+    session.spd.load(host(number) for number in range(20_000))
+    before = threads(), descriptors()
+
+    def closed(found: Iterator[Policy]) -> None:
+        found.close()  # type: ignore[attr-defined]
+
+    for leave in (closed, lambda found: None, lambda found: [next(found) for _ in range(15_000)]):
+        found = session.spd.dump()
+        assert [next(found) for _ in range(5_000)]
+        assert threads() > before[0]
+        leave(found)
+        del found
+        wait_for(lambda: (threads(), descriptors()) == before)
+    assert sum(1 for _ in session.spd.dump()) == 20_000
+    wait_for(lambda: (threads(), descriptors()) == before)
+
+
+def test_a_session_closed_in_the_middle_of_a_dump(session: Session) -> None:
+    session.spd.load(host(number) for number in range(20_000))
+    found = session.spd.dump()
+    some = [next(found) for _ in range(5_000)]
+    session.close()
+    assert len(some + list(found)) == 20_000, "a dump has a socket of its own"
+
+
+def test_a_child_can_not_go_on_with_a_dump(session: Session) -> None:
+    session.spd.load(host(number) for number in range(20_000))
+    found = session.spd.dump()
+    assert [next(found) for _ in range(5_000)]
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            try:
+                list(found)
+            except ClosedError:
+                status = 0
+            found.close()  # type: ignore[attr-defined]
+            del found
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list(found)) == 15_000, "the parent does"
+
+
+def test_where_no_thread_can_be_started(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    session.spd.load(host(number) for number in range(20_000))
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    before = descriptors()
+    assert len({one.index for one in session.spd.dump()}) == 20_000
+    assert descriptors() == before
+
+
+def test_several_dumps_at_once(session: Session) -> None:
+    session.spd.load(host(number) for number in range(20_000))
+    first, second = session.spd.dump(), session.spd.dump()
+    assert all(one == other for one, other in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("full", [False, True])

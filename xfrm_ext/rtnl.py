@@ -8,10 +8,12 @@ any blocking call of Python's, and give up at a deadline. One thread at a time u
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -249,21 +251,29 @@ class Handle:
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
             raise _failure(code, operation, dump.outcome, request, native.protocol)
+        ahead = None
         while True:
-            if decoder is not None:
+            decoded = None
+            if ahead is None and decoder is not None:
                 decoded, dump.argument = decoder.prepare(dump.capacity)
                 dump.decode = decoder.function
             deadline, code = deadline_after(timeout), _EINTR
             while code == _EINTR:
-                code = lib.rtnl_dump_next(self._open(), dump, deadline)
+                native = self._open()
+                code = lib.rtnl_dump_next(native, dump, deadline) if ahead is None else ahead.take()
             if code < 0:
                 raise _failure(code, operation, dump.outcome, request, native.protocol)
             if not code:
                 return
+            if ahead is not None:
+                yield ahead.taken()
+                continue
             yield bytearray(ffi.buffer(data, dump.length)) if decoder is None else decoded
             if dump.capacity == _FIRST:  # there is more than a little
                 data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
                 dump.data = data
+                if decoder is not None and decoder.ahead:
+                    ahead = _dump_ahead(self._open(), dump, data, decoder, timeout)
 
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.
@@ -284,6 +294,60 @@ class Handle:
         finally:
             if code > 0:
                 ffi.memmove(data, bytes(code), code)
+
+
+class _DumpAhead:
+    """Blocks of a dump that a thread receives and decodes.
+
+    The thread has all memory that it writes to, and a descriptor of its own; what is here only has it stop, in C: a
+    signal handler may raise anywhere, and leave this to be collected.
+    """
+
+    def __init__(self, native: Any, dump: Any, data: Any, decoder: Decoder[Any], timeout: float | None) -> None:
+        """Raises RuntimeError where no thread can be started."""
+        nanoseconds = -1 if timeout is None else int(max(0, min(timeout, 1e9)) * 1e9)
+        owner = lib.dump_ahead_new(native, dump, nanoseconds)
+        if not owner:
+            raise RuntimeError(os.strerror(ffi.errno))
+        owner = ffi.gc(owner, lib.dump_ahead_free)
+        self._native = ffi.gc(owner, lib.dump_ahead_stop)
+        self._decoder, self._capacity = decoder, dump.capacity
+        self._given: deque[Any] = deque()
+        self._kept: list[Any] = []
+        _thread.start_new_thread(_run_ahead, (owner, dump, data, self._kept))
+        for _ in range(decoder.ahead):
+            self._give()
+
+    def _give(self) -> None:
+        decoded, argument = self._decoder.prepare(self._capacity)
+        if decoded not in self._kept:
+            self._kept.append(decoded)
+        self._given.append(decoded)
+        lib.dump_ahead_give(self._native, argument)
+
+    def take(self) -> int:
+        """Waits for the next block. What rtnl_dump_next returned, or -EINTR."""
+        if len(self._given) < self._decoder.ahead:
+            self._give()  # instead of that which was taken before, and is done with now
+        return lib.dump_ahead_take(self._native)  # type: ignore[no-any-return]
+
+    def taken(self) -> Any:
+        """The block that `take` waited for."""
+        return self._given.popleft()
+
+
+def _run_ahead(owner: Any, *_kept: object) -> None:
+    lib.dump_ahead_run(owner)
+
+
+def _dump_ahead(
+    native: Any, dump: Any, data: Any, decoder: Decoder[Any], timeout: float | None
+) -> _DumpAhead | None:
+    """None where it is done without a thread."""
+    try:
+        return _DumpAhead(native, dump, data, decoder, timeout)
+    except RuntimeError:
+        return None
 
 
 class EventQueue:

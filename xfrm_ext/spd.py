@@ -104,10 +104,11 @@ class Spd:
         own = self._session._codec.wire
         request, operation = wire.policy_dump_request(), "dump policies"
         if wire.NAME == "native" and is_selected(own):
-            from xfrm_ext.policy_rows import PolicyMaker
+            from xfrm_ext.policy_rows import DumpedPolicies, are_made_in_c
 
-            maker = PolicyMaker()
-            return maker.all(self._session._dump_decoded(request, operation, maker.decoder))
+            if are_made_in_c():
+                maker = DumpedPolicies()
+                return maker.all(self._session._dump_decoded(request, operation, maker.decoder))
         blocks = self._session._dump(request, operation)
         return (Policy._from_wire(one, own) for block in blocks for one in own.canonical_policies(block))
 

@@ -95,6 +95,7 @@ class Reader:
         return int(self._native.rows)
 
     function = ffi.addressof(lib, "columns_decode")
+    ahead = 0
 
     def prepare(self, size: int) -> tuple[Reader, Any]:
         """Makes room for the rows of a block of at most `size` bytes, and returns the function's argument."""

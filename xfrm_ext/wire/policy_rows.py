@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""The native boundary for dumps of policies: a block of messages -> what an object is made of, for each."""
+"""The native boundary for dumps of policies: blocks of messages -> an object for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xfrm_ext._native import ffi, lib
+
+try:
+    from xfrm_ext._objects import PolicyMaker as PolicyMaker
+except ModuleNotFoundError as error:
+    if error.name != "xfrm_ext._objects":
+        raise
+    PolicyMaker = None
+"""What makes objects of rows; None on PyPy and Pythons without a GIL, whose objects are made one by one."""
 
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
 _BYTES, _NUMBERS, _TEXTS = ffi.typeof("uint8_t[]"), ffi.typeof("uint32_t[]"), ffi.typeof("char[]")
@@ -15,58 +23,41 @@ _ARRAYS = ("ends", "priorities", "indices", "kinds", "new_kinds", "uses", "use_f
 
 
 class PolicyRows:
-    """A block of policies taken apart in C: memory that becomes lists, with an item for each policy, when they are
-    asked for."""
+    """A block of policies taken apart in C."""
 
-    def __init__(self, size: int, known: tuple[Any, tuple[Any, ...]], restarted: bool, prefixes: bool) -> None:
-        """`size`: of the block in bytes. `known`: the kinds so far; `restarted`: there are none. `prefixes`:
-        whether their texts are wanted."""
+    def __init__(self, size: int, prefixes: bool) -> None:
+        """`size`: of the block in bytes. `prefixes`: whether there is to be room for their texts."""
         native = self._native = ffi.new(_ROWS)
-        self._known, self._restarted = known, restarted
-        native.known = known[0]
         most = native.most = size // 184 + 1  # no policy is shorter
         native.capacity = 2 * size + 65536
         self._messages = native.messages = _new_unset(_BYTES, native.capacity)
         self._numbers = numbers = _new_unset(_NUMBERS, len(_ARRAYS) * most)
         for place, name in enumerate(_ARRAYS):
             setattr(native, name, numbers + most * place)
-        self._texts = _new_unset(_TEXTS, most * 2 * lib.TEXT_ADDRESS_SIZE) if prefixes else None
-        if prefixes:
-            native.texts = self._texts
+        self._texts = _new_unset(_TEXTS, most * 2 * lib.TEXT_ADDRESS_SIZE) if prefixes else ffi.NULL
+        self._known: Any = None
+        self._restarted = False
+
+    def _prepare(self, known: Any, restarted: bool, prefixes: bool) -> Any:
+        """For another block. `known`: the kinds so far; `restarted`: there are none."""
+        self._known, self._restarted = known, restarted
+        self._native.known = known[0]
+        self._native.texts = self._texts if prefixes else ffi.NULL
+        return ffi.cast("void *", self._native)
+
+    @property
+    def count(self) -> int:
+        return int(self._native.count)
 
     @property
     def size(self) -> int:
         """Bytes of all messages."""
-        return int(self._native.ends[self._native.count - 1]) if self._native.count else 0
+        return int(self._native.ends[self.count - 1]) if self.count else 0
 
     @property
-    def messages(self) -> Any:
-        """The messages as policy_bytes would have made them, back to back: slices of it are bytes."""
-        return ffi.buffer(self._messages)
-
-    @property
-    def ends(self) -> list[int]:
-        """Where each message ends."""
-        return self._list("ends", "count")
-
-    @property
-    def priorities(self) -> list[int]:
-        return self._list("priorities", "count")
-
-    @property
-    def indices(self) -> list[int]:
-        return self._list("indices", "count")
-
-    @property
-    def kinds(self) -> list[int]:
-        """The number of each one's kind. Policies of one kind differ in their selectors' prefixes, priority, index
-        and use, in nothing else."""
-        return self._list("kinds", "count")
-
-    @property
-    def new_kinds(self) -> list[int]:
-        """The first policy of each kind that is new, in the order of their numbers."""
-        return self._list("new_kinds", "new_count")
+    def has_prefixes(self) -> bool:
+        """Whether the texts of prefixes were made."""
+        return bool(self._native.texts)
 
     @property
     def restarted(self) -> bool:
@@ -74,25 +65,25 @@ class PolicyRows:
         return self._restarted or bool(self._native.restarted)
 
     @property
-    def uses(self) -> list[int]:
-        """What was used (struct xfrm_lifetime_cur): policies in a row with the same have one number."""
-        return self._list("uses", "count")
+    def new_kinds(self) -> list[int]:
+        """The first policy of each kind that is new, in the order of their numbers. Policies of one kind differ in
+        their selectors' prefixes, priority, index and use, in nothing else."""
+        return ffi.unpack(self._native.new_kinds, self._native.new_count)  # type: ignore[no-any-return]
 
     @property
     def use_firsts(self) -> list[int]:
-        """By that number: the first policy."""
-        return self._list("use_firsts", "use_count")
+        """The first of each run of policies with the same struct xfrm_lifetime_cur."""
+        return ffi.unpack(self._native.use_firsts, self._native.use_count)  # type: ignore[no-any-return]
 
-    @property
-    def prefixes(self) -> list[str] | None:
-        """Source and destination of each in turn, and "" at the end; None: they were not wanted."""
-        if self._texts is None:
-            return None
-        return str(ffi.buffer(self._texts, self._native.text_size), "ascii").split("\n")
+    def message(self, row: int) -> bytes:
+        """One message, as policy_bytes would have made it."""
+        start = self._native.ends[row - 1] if row else 0
+        return bytes(ffi.buffer(self._messages + start, self._native.ends[row] - start))
 
-    def _list(self, name: str, count: str) -> list[int]:
-        found: list[int] = ffi.unpack(getattr(self._native, name), getattr(self._native, count))
-        return found
+    def made_by(self, maker: Any, kinds: list[Any], currents: list[Any]) -> Iterator[Any]:
+        """The objects: by a PolicyMaker, of the kinds so far and what was used."""
+        maker.begin(self, int(ffi.cast("uintptr_t", self._native)), kinds, currents)
+        return maker  # type: ignore[no-any-return]
 
 
 def _new_kinds(size: int) -> tuple[Any, tuple[Any, ...]]:
@@ -109,17 +100,28 @@ class RowsDecoder:
     """What Transport.dump_decoded makes PolicyRows of its blocks with. Of one dump: it knows the kinds so far."""
 
     function = ffi.addressof(lib, "policy_rows_decode")
+    ahead = 3
 
     def __init__(self, prefixes: Callable[[], bool]) -> None:
         """`prefixes` says, before each block, whether the texts of prefixes are wanted."""
         self._prefixes = prefixes
         self._size = 0
         self._known: tuple[Any, tuple[Any, ...]] | None = None
+        self._done_with: list[PolicyRows] = []
 
     def prepare(self, size: int) -> tuple[PolicyRows, Any]:
         """Room for what a block of at most `size` bytes becomes, and the function's argument."""
         larger = size > self._size
         if larger or self._known is None:
             self._known, self._size = _new_kinds(size), size
-        rows = PolicyRows(size, self._known, larger, self._prefixes())
-        return rows, ffi.cast("void *", rows._native)
+            self._done_with = []
+        prefixes = self._prefixes()
+        rows = None
+        while rows is None or (prefixes and not rows._texts):
+            rows = self._done_with.pop() if self._done_with else PolicyRows(size, prefixes)
+        return rows, rows._prepare(self._known, larger, prefixes)
+
+    def take_back(self, rows: PolicyRows) -> None:
+        """Rows that nobody looks at any more: memory that was touched before is several times as fast."""
+        if rows._native.capacity == 2 * self._size + 65536:
+            self._done_with.append(rows)

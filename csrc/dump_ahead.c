@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#include "dump_ahead.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* So often a thread that waits for the kernel looks whether it is still wanted. */
+enum { LOOK_AFTER = 50 * 1000 * 1000 };
+
+struct dump_ahead {
+	struct rtnl_handle handle; /* with a descriptor of its own: nobody closes it while the thread reads */
+	struct rtnl_dump *dump;
+	int64_t timeout;
+	/* Semaphores, for nothing in them can be left locked: not by a fork, not by what a signal handler does. */
+	sem_t given, made;
+	atomic_int stopped;
+	unsigned next_given, next_made, next_taken;
+	void *arguments[DUMP_AHEAD_MOST];
+	int results[DUMP_AHEAD_MOST];
+};
+
+struct dump_ahead *dump_ahead_new(const struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t timeout)
+{
+	struct dump_ahead *ahead = calloc(1, sizeof(*ahead));
+
+	if (!ahead)
+		return NULL;
+	ahead->handle = *handle;
+	ahead->handle.wake_fd = -1;
+	ahead->handle.receive = NULL;
+	ahead->handle.fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
+	if (ahead->handle.fd < 0) {
+		free(ahead);
+		return NULL;
+	}
+	ahead->dump = dump;
+	ahead->timeout = timeout;
+	sem_init(&ahead->given, 0, 0);
+	sem_init(&ahead->made, 0, 0);
+	return ahead;
+}
+
+void dump_ahead_free(struct dump_ahead *ahead)
+{
+	close(ahead->handle.fd);
+	sem_destroy(&ahead->given);
+	sem_destroy(&ahead->made);
+	free(ahead);
+}
+
+void dump_ahead_give(struct dump_ahead *ahead, void *argument)
+{
+	ahead->arguments[ahead->next_given++ % DUMP_AHEAD_MOST] = argument;
+	sem_post(&ahead->given);
+}
+
+int dump_ahead_take(struct dump_ahead *ahead)
+{
+	if (sem_wait(&ahead->made) < 0)
+		return -errno;
+	return ahead->results[ahead->next_taken++ % DUMP_AHEAD_MOST];
+}
+
+static int next_block(struct dump_ahead *ahead)
+{
+	int64_t deadline = ahead->timeout < 0 ? -1 : rtnl_deadline_after(ahead->timeout), slice;
+	int result;
+
+	do {
+		slice = rtnl_deadline_after(LOOK_AFTER);
+		result = rtnl_dump_next(&ahead->handle, ahead->dump, deadline >= 0 && deadline < slice ? deadline : slice);
+	} while ((result == -EINTR || (result == -ETIMEDOUT && !rtnl_is_past(deadline))) &&
+		 !atomic_load(&ahead->stopped));
+	return result;
+}
+
+void dump_ahead_run(struct dump_ahead *ahead)
+{
+	unsigned place;
+	sigset_t all;
+	int result;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	do {
+		while (sem_wait(&ahead->given) < 0)
+			;
+		if (atomic_load(&ahead->stopped))
+			return;
+		place = ahead->next_made++ % DUMP_AHEAD_MOST;
+		ahead->dump->argument = ahead->arguments[place];
+		result = next_block(ahead);
+		ahead->results[place] = result;
+		sem_post(&ahead->made);
+	} while (result == 1);
+}
+
+void dump_ahead_stop(struct dump_ahead *ahead)
+{
+	atomic_store(&ahead->stopped, 1);
+	sem_post(&ahead->given);
+}
