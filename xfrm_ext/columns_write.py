@@ -9,14 +9,13 @@ values written over it (csrc/columns_write.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 from xfrm_ext import wire
-from xfrm_ext.ahead import ahead, closing_source
 from xfrm_ext.bulk import (
-    LARGEST_BLOCK,
     Items,
     Load,
     LoadResult,
@@ -228,8 +227,7 @@ def load_columns(
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = model.rows
     blocks = model.blocks(items, operation, block_sizes(batch, progress))
-    with closing_source(blocks):  # what it made last may hold keys
-        if items.waits and model.rows > LARGEST_BLOCK:
-            with ahead(blocks) as made:
-                return one.run(made)
+    with closing(
+        blocks
+    ):  # what it made last may hold keys. No thread: packing takes a hundredth of the kernel's time
         return one.run(blocks)
