@@ -42,7 +42,7 @@ HEADERS = [
     "columns_write.h",
 ]
 
-# Without cffi, for it needs CPython's API and its GIL. Programs get by without it, see xfrm_ext/wire/objects.py.
+# Without cffi, for it needs CPython's API and its GIL. xfrm_ext/wire/policy_rows.py gets by without it.
 OBJECTS = "xfrm_ext._objects"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # XFRM_EXT_NO_NATIVE=1: a wheel of Python alone, for any system, which encodes and decodes but reaches no kernel.

@@ -7,9 +7,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
-/* So often a thread that waits for the kernel looks whether it is still wanted. */
+/* So often, in nanoseconds, a thread that waits for the kernel looks whether it is still wanted, and one that waits for
+ * the thread whether there are signals. */
 enum { LOOK_AFTER = 50 * 1000 * 1000 };
 
 struct dump_ahead {
@@ -19,35 +21,53 @@ struct dump_ahead {
 	/* Semaphores, for nothing in them can be left locked: not by a fork, not by what a signal handler does. */
 	sem_t given, made;
 	atomic_int stopped;
+	pid_t process;
 	unsigned next_given, next_made, next_taken;
 	void *arguments[DUMP_AHEAD_MOST];
 	int results[DUMP_AHEAD_MOST];
 };
 
-struct dump_ahead *dump_ahead_new(const struct rtnl_handle *handle, struct rtnl_dump *dump, int64_t timeout)
+int dump_ahead_new(struct dump_ahead **place, const struct rtnl_handle *handle, struct rtnl_dump *dump,
+		   int64_t timeout)
 {
 	struct dump_ahead *ahead = calloc(1, sizeof(*ahead));
+	int err;
 
 	if (!ahead)
-		return NULL;
+		return -ENOMEM;
 	ahead->handle = *handle;
 	ahead->handle.wake_fd = -1;
 	ahead->handle.receive = NULL;
 	ahead->handle.fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
 	if (ahead->handle.fd < 0) {
+		err = -errno;
 		free(ahead);
-		return NULL;
+		return err;
 	}
 	ahead->dump = dump;
 	ahead->timeout = timeout;
+	ahead->process = getpid();
 	sem_init(&ahead->given, 0, 0);
 	sem_init(&ahead->made, 0, 0);
-	return ahead;
+	*place = ahead;
+	return 0;
 }
 
-void dump_ahead_free(struct dump_ahead *ahead)
+static void close_own(struct dump_ahead *ahead)
 {
-	close(ahead->handle.fd);
+	if (ahead->handle.fd >= 0)
+		close(ahead->handle.fd);
+	ahead->handle.fd = -1;
+}
+
+void dump_ahead_free(struct dump_ahead **place)
+{
+	struct dump_ahead *ahead = *place;
+
+	*place = NULL;
+	if (!ahead)
+		return;
+	close_own(ahead);
 	sem_destroy(&ahead->given);
 	sem_destroy(&ahead->made);
 	free(ahead);
@@ -61,8 +81,17 @@ void dump_ahead_give(struct dump_ahead *ahead, void *argument)
 
 int dump_ahead_take(struct dump_ahead *ahead)
 {
-	if (sem_wait(&ahead->made) < 0)
-		return -errno;
+	struct timespec until;
+
+	/* Not for as long as it takes: a signal may have come just before, or interrupt nothing. */
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_AFTER;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	if (sem_timedwait(&ahead->made, &until) < 0)
+		return errno == ETIMEDOUT ? -EINTR : -errno;
 	return ahead->results[ahead->next_taken++ % DUMP_AHEAD_MOST];
 }
 
@@ -74,7 +103,7 @@ static int next_block(struct dump_ahead *ahead)
 	do {
 		slice = rtnl_deadline_after(LOOK_AFTER);
 		result = rtnl_dump_next(&ahead->handle, ahead->dump, deadline >= 0 && deadline < slice ? deadline : slice);
-	} while ((result == -EINTR || (result == -ETIMEDOUT && !rtnl_is_past(deadline))) &&
+	} while ((result == -EINTR || (result == -ETIMEDOUT && !rtnl_is_past(deadline))) && !ahead->dump->done &&
 		 !atomic_load(&ahead->stopped));
 	return result;
 }
@@ -100,8 +129,14 @@ void dump_ahead_run(struct dump_ahead *ahead)
 	} while (result == 1);
 }
 
-void dump_ahead_stop(struct dump_ahead *ahead)
+void dump_ahead_stop(struct dump_ahead **place)
 {
+	struct dump_ahead *ahead = *place;
+
+	if (ahead->process != getpid()) {
+		close_own(ahead); /* a fork's child has no thread that would free it */
+		return;
+	}
 	atomic_store(&ahead->stopped, 1);
 	sem_post(&ahead->given);
 }

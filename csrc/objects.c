@@ -29,16 +29,18 @@ struct last_text {
 	PyObject *object;
 };
 
-/* An iterator over the policies of one block after the other. Not thread-safe beyond the GIL: whoever iterates keeps
- * others out, as a generator around it does. */
+/* An iterator over the policies of one block after the other. As with a generator, nobody else can call it while it
+ * makes one: making may run Python, in `blocks` and where the garbage collector does. */
 struct maker {
 	PyObject_HEAD
+	PyObject *blocks; /* an iterator */
+	int busy;
 	PyTypeObject *policy, *selector;
 	/* where their slots are */
 	struct shared_slots policy_shared, selector_shared;
 	Py_ssize_t policy_wire, priority, index, current, policy_selector;
 	Py_ssize_t selector_wire, source, destination;
-	/* the block that is gone through */
+	/* the block that is gone through, of `blocks` */
 	const struct policy_rows *rows; /* in memory that `owner` keeps; NULL: none */
 	PyObject *owner, *kinds, *currents;
 	uint32_t row;
@@ -222,12 +224,12 @@ static int borrow_items(PyObject **items, Py_ssize_t count, PyObject *kind, Py_s
 	PyObject *tuple = PyTuple_GetItem(kind, which);
 	Py_ssize_t place;
 
-	for (place = 0; place < count; place++) {
-		items[place] = tuple ? PyTuple_GetItem(tuple, place) : NULL;
+	for (place = 0; tuple && place < count; place++) {
+		items[place] = PyTuple_GetItem(tuple, place);
 		if (!items[place])
 			return -1;
 	}
-	return 0;
+	return tuple ? 0 : -1;
 }
 
 /* Has the items of a kind at hand. */
@@ -279,7 +281,7 @@ static PyObject *make_policy(struct maker *maker, uint32_t row)
 	PyObject *policy = maker->recent[maker->turn];
 
 	maker->recent[maker->turn] = NULL;
-	if (policy && Py_REFCNT(policy) != 1)
+	if (policy && (Py_REFCNT(policy) != 1 || Py_TYPE(policy) != maker->policy))
 		Py_CLEAR(policy);
 	if (look_up(maker, maker->rows->kinds[row]) < 0 || (!policy && !(policy = new_value(maker->policy))) ||
 	    fill_policy(maker, policy, row) < 0) {
@@ -308,12 +310,12 @@ static void leave_block(struct maker *maker)
 
 static PyObject *maker_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-	PyObject *policy, *selector, *policy_names, *selector_names;
+	PyObject *policy, *selector, *policy_names, *selector_names, *blocks;
 	struct maker *maker;
 
 	(void)named;
-	if (!PyArg_ParseTuple(arguments, "O!O!O!O!:PolicyMaker", &PyType_Type, &policy, &PyTuple_Type, &policy_names,
-			      &PyType_Type, &selector, &PyTuple_Type, &selector_names))
+	if (!PyArg_ParseTuple(arguments, "O!O!O!O!O:PolicyMaker", &PyType_Type, &policy, &PyTuple_Type, &policy_names,
+			      &PyType_Type, &selector, &PyTuple_Type, &selector_names, &blocks))
 		return NULL;
 	maker = (struct maker *)PyType_GenericAlloc(type, 0);
 	if (!maker)
@@ -323,11 +325,37 @@ static PyObject *maker_new(PyTypeObject *type, PyObject *arguments, PyObject *na
 	maker->policy = (PyTypeObject *)policy;
 	maker->selector = (PyTypeObject *)selector;
 	maker->kind = NO_KIND;
-	if (find_all(maker, policy_names, selector_names) < 0) {
+	maker->blocks = PyObject_GetIter(blocks);
+	if (!maker->blocks || find_all(maker, policy_names, selector_names) < 0) {
 		Py_DECREF(maker);
 		return NULL;
 	}
 	return (PyObject *)maker;
+}
+
+static int maker_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct maker *maker = (struct maker *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(maker->policy);
+	Py_VISIT(maker->selector);
+	Py_VISIT(maker->blocks);
+	Py_VISIT(maker->owner);
+	Py_VISIT(maker->kinds);
+	Py_VISIT(maker->currents);
+	return 0;
+}
+
+static int maker_clear(PyObject *self)
+{
+	struct maker *maker = (struct maker *)self;
+
+	leave_block(maker);
+	Py_CLEAR(maker->blocks);
+	Py_CLEAR(maker->recent[0]);
+	Py_CLEAR(maker->recent[1]);
+	return 0;
 }
 
 static void maker_dealloc(PyObject *self)
@@ -336,67 +364,107 @@ static void maker_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
-	leave_block(maker);
-	Py_XDECREF(maker->recent[0]);
-	Py_XDECREF(maker->recent[1]);
+	PyObject_GC_UnTrack(self);
+	maker_clear(self);
 	Py_XDECREF(maker->policy);
 	Py_XDECREF(maker->selector);
 	release(self);
 	Py_DECREF(type);
 }
 
-static PyObject *maker_begin(PyObject *self, PyObject *arguments)
+/* Goes on to the next block. Returns 0 at the end, -1 with an exception. */
+static int begin_block(struct maker *maker)
 {
-	struct maker *maker = (struct maker *)self;
-	PyObject *owner, *address, *kinds, *currents;
-	const struct policy_rows *rows;
+	PyObject *block, *owner, *address, *kinds, *currents;
+	int status = -1;
 
-	if (!PyArg_ParseTuple(arguments, "OO!O!O!:begin", &owner, &PyLong_Type, &address, &PyList_Type, &kinds,
-			      &PyList_Type, &currents))
-		return NULL;
-	rows = PyLong_AsVoidPtr(address);
-	if (!rows) {
-		if (!PyErr_Occurred())
-			PyErr_SetString(PyExc_ValueError, "no rows");
-		return NULL;
-	}
 	leave_block(maker);
-	maker->rows = rows;
-	maker->row = 0;
-	maker->text = rows->texts;
-	maker->text_left = rows->text_size;
-	Py_INCREF(owner);
-	maker->owner = owner;
-	Py_INCREF(kinds);
-	maker->kinds = kinds;
-	Py_INCREF(currents);
-	maker->currents = currents;
-	Py_RETURN_NONE;
+	block = maker->blocks ? PyIter_Next(maker->blocks) : NULL;
+	if (!block) {
+		status = PyErr_Occurred() ? -1 : 0;
+		Py_CLEAR(maker->blocks); /* as a generator that has ended */
+		return status;
+	}
+	if (!PyTuple_Check(block)) {
+		PyErr_SetString(PyExc_TypeError, "a block is a tuple");
+	} else if (PyArg_ParseTuple(block, "OO!O!O!:block", &owner, &PyLong_Type, &address, &PyList_Type, &kinds,
+				    &PyList_Type, &currents)) {
+		maker->rows = PyLong_AsVoidPtr(address);
+		if (!maker->rows && !PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "no rows");
+	}
+	if (maker->rows) {
+		maker->row = 0;
+		maker->text = maker->rows->texts;
+		maker->text_left = maker->rows->text_size;
+		Py_INCREF(owner);
+		maker->owner = owner;
+		Py_INCREF(kinds);
+		maker->kinds = kinds;
+		Py_INCREF(currents);
+		maker->currents = currents;
+		status = 1;
+	}
+	Py_DECREF(block);
+	return status;
 }
 
 static PyObject *maker_next(PyObject *self)
 {
 	struct maker *maker = (struct maker *)self;
+	PyObject *policy = NULL;
+	int status = 1;
 
-	if (maker->rows && maker->row < maker->rows->count)
-		return make_policy(maker, maker->row++);
+	if (maker->busy) {
+		PyErr_SetString(PyExc_ValueError, "dump already executing");
+		return NULL;
+	}
+	maker->busy = 1;
+	while (status == 1 && !(maker->rows && maker->row < maker->rows->count))
+		status = begin_block(maker);
+	if (status == 1)
+		policy = make_policy(maker, maker->row++);
+	if (status == 1 && !policy) { /* a row's texts may have been left: nothing goes on behind an error */
+		leave_block(maker);
+		Py_CLEAR(maker->blocks);
+	}
+	maker->busy = 0;
+	return policy;
+}
+
+static PyObject *maker_close(PyObject *self, PyObject *none)
+{
+	struct maker *maker = (struct maker *)self;
+	PyObject *blocks = maker->blocks, *closed;
+
+	(void)none;
+	if (maker->busy) {
+		PyErr_SetString(PyExc_ValueError, "dump already executing");
+		return NULL;
+	}
+	if (!blocks)
+		Py_RETURN_NONE;
+	maker->blocks = NULL;
 	leave_block(maker);
-	return NULL;
+	closed = PyObject_CallMethod(blocks, "close", NULL);
+	Py_DECREF(blocks);
+	return closed;
 }
 
 static PyMethodDef maker_methods[] = {
-	{"begin", maker_begin, METH_VARARGS,
-	 "begin(owner, rows, kinds, currents): has it make the policies of the struct policy_rows at an address, in memory\n"
-	 "that `owner` keeps. Of each kind there is a tuple of what its policies share, and one of what their selectors\n"
-	 "do. `currents` are what the numbers in `uses` stand for."},
+	{"close", maker_close, METH_NOARGS, "Ends the dump, as a generator's close() does."},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot maker_slots[] = {
-	{Py_tp_doc, "PolicyMaker(policy, names, selector, names): makes objects of two classes; the names are those of slots\n"
-		    "that many of them share. An iterator, over one block after the other."},
+	{Py_tp_doc, "PolicyMaker(policy, names, selector, names, blocks): an iterator over the objects of two classes that it\n"
+		    "makes; the names are those of slots that many of them share. `blocks` yields tuples: the address of a\n"
+		    "struct policy_rows, behind what keeps that memory; for each of its kinds a tuple of what its policies\n"
+		    "share and one of what their selectors do; and what its `uses` stand for."},
 	{Py_tp_new, maker_new},
 	{Py_tp_dealloc, maker_dealloc},
+	{Py_tp_traverse, maker_traverse},
+	{Py_tp_clear, maker_clear},
 	{Py_tp_iter, PyObject_SelfIter},
 	{Py_tp_iternext, maker_next},
 	{Py_tp_methods, maker_methods},
@@ -406,7 +474,7 @@ static PyType_Slot maker_slots[] = {
 static PyType_Spec maker_spec = {
 	.name = "xfrm_ext._objects.PolicyMaker",
 	.basicsize = sizeof(struct maker),
-	.flags = Py_TPFLAGS_DEFAULT,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
 	.slots = maker_slots,
 };
 

@@ -227,7 +227,6 @@ def load_columns(
     one = Load(transport, items, info, operation, on_error, batch, progress, timeout, wait)
     one.total = model.rows
     blocks = model.blocks(items, operation, block_sizes(batch, progress))
-    with closing(
-        blocks
-    ):  # what it made last may hold keys. No thread: packing takes a hundredth of the kernel's time
+    # Not in a thread: packing takes a hundredth of the kernel's time.
+    with closing(blocks):  # what it made last may hold keys
         return one.run(blocks)

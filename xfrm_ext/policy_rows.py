@@ -9,7 +9,7 @@ first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -68,15 +68,18 @@ class DumpedPolicies:
         self._kinds: list[_Kind] = []
         self.decoder = RowsDecoder(_are_selectors_read)
 
-    def all(self, blocks: Generator[PolicyRows, None, None]) -> Generator[Policy, None, None]:
-        """The policies of a dump's blocks."""
+    def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
+        """The policies of a dump's blocks. Like a generator it has a close()."""
+        made: Iterator[Policy] = PolicyMaker(Policy, _POLICY, Selector, _SELECTOR, self._blocks(blocks))
+        return made
+
+    def _blocks(self, blocks: Generator[PolicyRows, None, None]) -> Generator[Any, None, None]:
         global _selectors_are_read
-        maker = PolicyMaker(Policy, _POLICY, Selector, _SELECTOR)
-        with closing(blocks) as received:
-            for rows in received:
+        with closing(blocks):
+            for rows in blocks:
                 self._note_kinds(rows)
                 before = lazily_read()
-                yield from rows.made_by(maker, self._kinds, _currents(rows) if rows.has_prefixes else [])
+                yield rows.block(self._kinds, _currents(rows) if rows.has_prefixes else [])
                 if not rows.has_prefixes:
                     _selectors_are_read = 8 * (lazily_read() - before) > rows.count
                 self.decoder.take_back(rows)

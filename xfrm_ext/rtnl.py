@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
+from types import BuiltinFunctionType, TracebackType
 from typing import Any, TypeVar
 
 from xfrm_ext._native import ffi, lib
@@ -251,29 +251,33 @@ class Handle:
         code = lib.rtnl_dump_request(native, ffi.cast("struct nlmsghdr *", ffi.from_buffer(request)), dump)
         if code:
             raise _failure(code, operation, dump.outcome, request, native.protocol)
-        ahead = None
         while True:
-            decoded = None
-            if ahead is None and decoder is not None:
+            if decoder is not None:
                 decoded, dump.argument = decoder.prepare(dump.capacity)
                 dump.decode = decoder.function
             deadline, code = deadline_after(timeout), _EINTR
             while code == _EINTR:
-                native = self._open()
-                code = lib.rtnl_dump_next(native, dump, deadline) if ahead is None else ahead.take()
+                code = lib.rtnl_dump_next(self._open(), dump, deadline)
             if code < 0:
                 raise _failure(code, operation, dump.outcome, request, native.protocol)
             if not code:
                 return
-            if ahead is not None:
-                yield ahead.taken()
-                continue
             yield bytearray(ffi.buffer(data, dump.length)) if decoder is None else decoded
             if dump.capacity == _FIRST:  # there is more than a little
                 data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
                 dump.data = data
                 if decoder is not None and decoder.ahead:
-                    ahead = _dump_ahead(self._open(), dump, data, decoder, timeout)
+                    with _DumpAhead(native, dump, data, decoder, timeout) as ahead:
+                        while ahead.started:
+                            code = _EINTR
+                            while code == _EINTR:
+                                self._open()
+                                code = ahead.take()
+                            if code < 0:
+                                raise _failure(code, operation, dump.outcome, request, native.protocol)
+                            if not code:
+                                return
+                            yield ahead.taken()
 
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.
@@ -297,57 +301,59 @@ class Handle:
 
 
 class _DumpAhead:
-    """Blocks of a dump that a thread receives and decodes.
+    """Blocks of a dump that a thread receives and decodes. A context manager, which has the thread end.
 
     The thread has all memory that it writes to, and a descriptor of its own; what is here only has it stop, in C: a
     signal handler may raise anywhere, and leave this to be collected.
     """
 
     def __init__(self, native: Any, dump: Any, data: Any, decoder: Decoder[Any], timeout: float | None) -> None:
-        """Raises RuntimeError where no thread can be started."""
+        """`started` is False where there can be no thread: then nothing has happened."""
         nanoseconds = -1 if timeout is None else int(max(0, min(timeout, 1e9)) * 1e9)
-        owner = lib.dump_ahead_new(native, dump, nanoseconds)
-        if not owner:
-            raise RuntimeError(os.strerror(ffi.errno))
-        owner = ffi.gc(owner, lib.dump_ahead_free)
-        self._native = ffi.gc(owner, lib.dump_ahead_stop)
         self._decoder, self._capacity = decoder, dump.capacity
         self._given: deque[Any] = deque()
         self._kept: list[Any] = []
-        _thread.start_new_thread(_run_ahead, (owner, dump, data, self._kept))
-        for _ in range(decoder.ahead):
-            self._give()
+        # The owner first, as in Handle. gevent's threads are none, and those of an interpreter that ends never run.
+        place = ffi.gc(ffi.new("struct dump_ahead *[1]"), lib.dump_ahead_free)
+        self.started = (
+            not sys.is_finalizing()
+            and isinstance(_thread.start_new_thread, BuiltinFunctionType)
+            and not lib.dump_ahead_new(place, native, dump, nanoseconds)
+        )
+        if self.started:
+            self._native = ffi.gc(place, lib.dump_ahead_stop)
+            try:
+                _thread.start_new_thread(_run_ahead, (place, dump, data, self._kept))
+            except RuntimeError as error:
+                if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                    raise  # by a signal handler
+                self.started = False
 
-    def _give(self) -> None:
-        decoded, argument = self._decoder.prepare(self._capacity)
-        if decoded not in self._kept:
-            self._kept.append(decoded)
-        self._given.append(decoded)
-        lib.dump_ahead_give(self._native, argument)
+    def __enter__(self) -> _DumpAhead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._native = None
 
     def take(self) -> int:
         """Waits for the next block. What rtnl_dump_next returned, or -EINTR."""
-        if len(self._given) < self._decoder.ahead:
-            self._give()  # instead of that which was taken before, and is done with now
-        return lib.dump_ahead_take(self._native)  # type: ignore[no-any-return]
+        while len(self._given) < self._decoder.ahead:  # the one taken before is done with
+            decoded, argument = self._decoder.prepare(self._capacity)
+            if decoded not in self._kept:
+                self._kept.append(decoded)
+            self._given.append(decoded)
+            lib.dump_ahead_give(self._native[0], argument)
+        return lib.dump_ahead_take(self._native[0])  # type: ignore[no-any-return]
 
     def taken(self) -> Any:
         """The block that `take` waited for."""
         return self._given.popleft()
 
 
-def _run_ahead(owner: Any, *_kept: object) -> None:
-    lib.dump_ahead_run(owner)
-
-
-def _dump_ahead(
-    native: Any, dump: Any, data: Any, decoder: Decoder[Any], timeout: float | None
-) -> _DumpAhead | None:
-    """None where it is done without a thread."""
-    try:
-        return _DumpAhead(native, dump, data, decoder, timeout)
-    except RuntimeError:
-        return None
+def _run_ahead(place: Any, *_kept: object) -> None:
+    lib.dump_ahead_run(place[0])
 
 
 class EventQueue:

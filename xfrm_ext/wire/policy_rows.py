@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from xfrm_ext._native import ffi, lib
@@ -80,10 +80,9 @@ class PolicyRows:
         start = self._native.ends[row - 1] if row else 0
         return bytes(ffi.buffer(self._messages + start, self._native.ends[row] - start))
 
-    def made_by(self, maker: Any, kinds: list[Any], currents: list[Any]) -> Iterator[Any]:
-        """The objects: by a PolicyMaker, of the kinds so far and what was used."""
-        maker.begin(self, int(ffi.cast("uintptr_t", self._native)), kinds, currents)
-        return maker  # type: ignore[no-any-return]
+    def block(self, kinds: list[Any], currents: list[Any]) -> tuple[PolicyRows, int, list[Any], list[Any]]:
+        """For a PolicyMaker, with the kinds so far and what was used."""
+        return self, int(ffi.cast("uintptr_t", self._native)), kinds, currents
 
 
 def _new_kinds(size: int) -> tuple[Any, tuple[Any, ...]]:
