@@ -267,8 +267,9 @@ class Handle:
                 data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
                 dump.data = data
                 if decoder is not None and decoder.ahead:
-                    with _DumpAhead(native, dump, data, decoder, timeout) as ahead:
-                        while ahead.started:
+                    with _DumpAhead(decoder, _DUMP) as ahead:
+                        has_started = ahead.start(native, dump, data, timeout)
+                        while has_started:
                             code = _EINTR
                             while code == _EINTR:
                                 self._open()
@@ -307,27 +308,12 @@ class _DumpAhead:
     signal handler may raise anywhere, and leave this to be collected.
     """
 
-    def __init__(self, native: Any, dump: Any, data: Any, decoder: Decoder[Any], timeout: float | None) -> None:
-        """`started` is False where there can be no thread: then nothing has happened."""
-        nanoseconds = -1 if timeout is None else int(max(0, min(timeout, 1e9)) * 1e9)
-        self._decoder, self._capacity = decoder, dump.capacity
+    def __init__(self, decoder: Decoder[Any], size: int) -> None:
+        """`size`: of a block at most."""
+        self._decoder, self._size = decoder, size
         self._given: deque[Any] = deque()
         self._kept: list[Any] = []
-        # The owner first, as in Handle. gevent's threads are none, and those of an interpreter that ends never run.
-        place = ffi.gc(ffi.new("struct dump_ahead *[1]"), lib.dump_ahead_free)
-        self.started = (
-            not sys.is_finalizing()
-            and isinstance(_thread.start_new_thread, BuiltinFunctionType)
-            and not lib.dump_ahead_new(place, native, dump, nanoseconds)
-        )
-        if self.started:
-            self._native = ffi.gc(place, lib.dump_ahead_stop)
-            try:
-                _thread.start_new_thread(_run_ahead, (place, dump, data, self._kept))
-            except RuntimeError as error:
-                if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
-                    raise  # by a signal handler
-                self.started = False
+        self._native: Any = None
 
     def __enter__(self) -> _DumpAhead:
         return self
@@ -337,10 +323,28 @@ class _DumpAhead:
     ) -> None:
         self._native = None
 
+    def start(self, native: Any, dump: Any, data: Any, timeout: float | None) -> bool:
+        """Starts the thread. False where there can be none: then nothing has happened."""
+        # gevent's threads are none, and those of an interpreter that ends never run.
+        if sys.is_finalizing() or not isinstance(_thread.start_new_thread, BuiltinFunctionType):
+            return False
+        nanoseconds = -1 if timeout is None else int(max(0, min(timeout, 1e9)) * 1e9)
+        place = ffi.gc(ffi.new("struct dump_ahead *[1]"), lib.dump_ahead_free)  # the owner first, as in Handle
+        if lib.dump_ahead_new(place, native, dump, nanoseconds):
+            return False
+        self._native = ffi.gc(place, lib.dump_ahead_stop)
+        try:
+            _thread.start_new_thread(_run_ahead, (place, dump, data, self._kept))
+        except RuntimeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise  # by a signal handler
+            return False
+        return True
+
     def take(self) -> int:
         """Waits for the next block. What rtnl_dump_next returned, or -EINTR."""
         while len(self._given) < self._decoder.ahead:  # the one taken before is done with
-            decoded, argument = self._decoder.prepare(self._capacity)
+            decoded, argument = self._decoder.prepare(self._size)
             if decoded not in self._kept:
                 self._kept.append(decoded)
             self._given.append(decoded)
