@@ -14,6 +14,7 @@
 enum {
 	SELECTOR_START = 16, /* of a policy's message: behind its header */
 	SHARED_AT_MOST = 16,
+	KINDS_AT_HAND = 256,
 	NO_KIND = UINT32_MAX,
 };
 
@@ -50,9 +51,11 @@ struct maker {
 	/* the two made last: who iterates holds the last at most, mostly, and the one before can be used again */
 	PyObject *recent[2];
 	unsigned turn;
-	/* the kind of the policy before, and what its objects share: borrowed from `kinds` */
-	uint32_t kind;
-	PyObject *policy_items[SHARED_AT_MOST], *selector_items[SHARED_AT_MOST];
+	/* of kinds that came before, what their objects share: borrowed from `kinds` */
+	struct kind {
+		uint32_t number; /* NO_KIND: none */
+		PyObject *policy_items[SHARED_AT_MOST], *selector_items[SHARED_AT_MOST];
+	} known[KINDS_AT_HAND];
 };
 
 /* -- slots -------------------------------------------------------------------------------- */
@@ -203,7 +206,7 @@ static PyObject *next_text(struct maker *maker, struct last_text *last)
 }
 
 /* `again`: a selector that nobody else has, or NULL. Takes its reference. */
-static PyObject *make_selector(struct maker *maker, const uint8_t *wire, PyObject *again)
+static PyObject *make_selector(struct maker *maker, const struct kind *kind, const uint8_t *wire, PyObject *again)
 {
 	PyObject *selector = again ? again : new_value(maker->selector);
 
@@ -215,7 +218,7 @@ static PyObject *make_selector(struct maker *maker, const uint8_t *wire, PyObjec
 		Py_DECREF(selector);
 		return NULL;
 	}
-	fill_shared(selector, &maker->selector_shared, maker->selector_items);
+	fill_shared(selector, &maker->selector_shared, kind->selector_items);
 	return selector;
 }
 
@@ -232,30 +235,39 @@ static int borrow_items(PyObject **items, Py_ssize_t count, PyObject *kind, Py_s
 	return tuple ? 0 : -1;
 }
 
-/* Has the items of a kind at hand. */
-static int look_up(struct maker *maker, uint32_t number)
+/* What the objects of a kind share, or NULL with an exception. */
+static const struct kind *look_up(struct maker *maker, uint32_t number)
 {
-	PyObject *kind;
+	struct kind *kind = &maker->known[number % KINDS_AT_HAND];
+	PyObject *both;
 
-	if (number == maker->kind)
-		return 0;
-	maker->kind = NO_KIND;
-	kind = PyList_GetItem(maker->kinds, number);
-	if (!kind || borrow_items(maker->policy_items, maker->policy_shared.count, kind, 0) < 0 ||
-	    borrow_items(maker->selector_items, maker->selector_shared.count, kind, 1) < 0)
-		return -1;
-	maker->kind = number;
-	return 0;
+	if (kind->number == number)
+		return kind;
+	kind->number = NO_KIND;
+	both = PyList_GetItem(maker->kinds, number);
+	if (!both || borrow_items(kind->policy_items, maker->policy_shared.count, both, 0) < 0 ||
+	    borrow_items(kind->selector_items, maker->selector_shared.count, both, 1) < 0)
+		return NULL;
+	kind->number = number;
+	return kind;
 }
 
-static int fill_policy(struct maker *maker, PyObject *policy, uint32_t row)
+static void forget_kinds(struct maker *maker)
+{
+	unsigned place;
+
+	for (place = 0; place < KINDS_AT_HAND; place++)
+		maker->known[place].number = NO_KIND;
+}
+
+static int fill_policy(struct maker *maker, PyObject *policy, const struct kind *kind, uint32_t row)
 {
 	const struct policy_rows *rows = maker->rows;
 	uint32_t start = row ? rows->ends[row - 1] : 0;
 	const uint8_t *message = rows->messages + start;
 	PyObject *current = NULL, *selector = *slot(policy, maker->policy_selector);
 
-	fill_shared(policy, &maker->policy_shared, maker->policy_items);
+	fill_shared(policy, &maker->policy_shared, kind->policy_items);
 	if (fill(policy, maker->policy_wire, bytes_of(message, rows->ends[row] - start)) < 0 ||
 	    fill(policy, maker->priority, PyLong_FromUnsignedLong(rows->priorities[row])) < 0 ||
 	    fill(policy, maker->index, PyLong_FromUnsignedLong(rows->indices[row])) < 0)
@@ -273,18 +285,19 @@ static int fill_policy(struct maker *maker, PyObject *policy, uint32_t row)
 		*slot(policy, maker->policy_selector) = NULL;
 	else
 		selector = NULL;
-	return fill(policy, maker->policy_selector, make_selector(maker, message + SELECTOR_START, selector));
+	return fill(policy, maker->policy_selector, make_selector(maker, kind, message + SELECTOR_START, selector));
 }
 
 static PyObject *make_policy(struct maker *maker, uint32_t row)
 {
 	PyObject *policy = maker->recent[maker->turn];
+	const struct kind *kind;
 
 	maker->recent[maker->turn] = NULL;
 	if (policy && (Py_REFCNT(policy) != 1 || Py_TYPE(policy) != maker->policy))
 		Py_CLEAR(policy);
-	if (look_up(maker, maker->rows->kinds[row]) < 0 || (!policy && !(policy = new_value(maker->policy))) ||
-	    fill_policy(maker, policy, row) < 0) {
+	kind = look_up(maker, maker->rows->kinds[row]);
+	if (!kind || (!policy && !(policy = new_value(maker->policy))) || fill_policy(maker, policy, kind, row) < 0) {
 		Py_XDECREF(policy);
 		return NULL;
 	}
@@ -299,7 +312,7 @@ static PyObject *make_policy(struct maker *maker, uint32_t row)
 static void leave_block(struct maker *maker)
 {
 	maker->rows = NULL;
-	maker->kind = NO_KIND;
+	forget_kinds(maker);
 	maker->text = NULL;
 	Py_CLEAR(maker->last_source.object);
 	Py_CLEAR(maker->last_destination.object);
@@ -324,7 +337,7 @@ static PyObject *maker_new(PyTypeObject *type, PyObject *arguments, PyObject *na
 	Py_INCREF(selector);
 	maker->policy = (PyTypeObject *)policy;
 	maker->selector = (PyTypeObject *)selector;
-	maker->kind = NO_KIND;
+	forget_kinds(maker);
 	maker->blocks = PyObject_GetIter(blocks);
 	if (!maker->blocks || find_all(maker, policy_names, selector_names) < 0) {
 		Py_DECREF(maker);

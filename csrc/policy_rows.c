@@ -21,7 +21,9 @@ static const struct {
 	{AT(dir), BEHIND - AT(dir)},
 };
 
-enum { PIECES = sizeof(common) / sizeof(common[0]), SAME = UINT32_MAX };
+enum { PIECES = sizeof(common) / sizeof(common[0]), NEW = UINT32_MAX };
+
+enum { CONVERTED = 512, TYPE = offsetof(struct nlmsghdr, nlmsg_type) };
 
 static uint64_t mix(uint64_t value, const uint8_t *data, size_t size)
 {
@@ -106,16 +108,24 @@ static void copy_own(uint8_t *message, const uint8_t *from)
 		memcpy(message + own[i].start, from + own[i].start, (size_t)(own[i].end - own[i].start));
 }
 
-/* Converts a block as policy_block_convert does, but takes a message of the same kind as the one before for a copy of
- * what became of that, with its own fields: `kinds` is SAME for it then. Returns the number of messages, or an error. */
+/* A message of a block that was converted: where it came from, and what became of it. */
+struct converted {
+	uint32_t row, position, length, start, size; /* length 0: none */
+};
+
+/* Converts a block as policy_block_convert does, but takes a message of the kind of one before for a copy of what became
+ * of that, with its own fields: then `kinds` is the row of that one, otherwise NEW. Returns the number of messages, or
+ * an error. */
 static int convert(struct policy_rows *rows, const uint8_t *data, size_t length)
 {
-	const uint8_t *before = NULL, *message;
-	size_t position = 0, used = 0, size, before_size = 0;
-	struct nlmsghdr header, header_before = {0};
-	uint32_t row = 0, start = 0;
+	struct converted some[CONVERTED], *before;
+	size_t position = 0, used = 0, size;
+	struct nlmsghdr header;
+	const uint8_t *message;
+	uint32_t row = 0;
 	int result;
 
+	memset(some, 0, sizeof(some));
 	for (; position < length; position += NLMSG_ALIGN(size), row++) {
 		message = data + position;
 		if (length - position < NLMSG_HDRLEN)
@@ -126,25 +136,26 @@ static int convert(struct policy_rows *rows, const uint8_t *data, size_t length)
 			return -EBADMSG;
 		if (row == rows->most)
 			return -EMSGSIZE;
-		rows->kinds[row] = 0;
-		if (before && header.nlmsg_type == header_before.nlmsg_type &&
-		    same_kind(message, size, before, header_before.nlmsg_len)) {
-			if (rows->capacity - used < before_size)
+		/* By their attributes: the rest is mostly alike. */
+		before = &some[size > BEHIND ? mix(size, message + BEHIND, size - BEHIND) >> 32 & (CONVERTED - 1) : 0];
+		if (before->length && !memcmp(data + before->position + TYPE, message + TYPE, sizeof(header.nlmsg_type)) &&
+		    same_kind(message, size, data + before->position, before->length)) {
+			if (rows->capacity - used < before->size)
 				return -EMSGSIZE;
-			memcpy(rows->messages + used, rows->messages + start, before_size);
+			memcpy(rows->messages + used, rows->messages + before->start, before->size);
 			copy_own(rows->messages + used, message);
-			rows->kinds[row] = SAME;
+			rows->kinds[row] = before->row;
+			used += before->size;
 		} else {
 			result = policy_block_convert(rows->messages + used, rows->capacity - used, message, size,
 						      POLICY_CANONICAL, rows->ends + row, 1);
 			if (result < 0)
 				return result;
-			before_size = rows->ends[row];
-			before = message;
-			header_before = header;
+			rows->kinds[row] = NEW;
+			*before = (struct converted){row, (uint32_t)position, (uint32_t)size, (uint32_t)used,
+						     rows->ends[row]};
+			used += rows->ends[row];
 		}
-		start = (uint32_t)used;
-		used += before_size;
 		rows->ends[row] = (uint32_t)used;
 	}
 	return (int)row;
@@ -192,7 +203,7 @@ int policy_rows_decode(void *argument, const uint8_t *data, size_t length)
 		rows->priorities[row] = info.priority;
 		rows->indices[row] = info.index;
 		before = known->count;
-		rows->kinds[row] = rows->kinds[row] == SAME ? rows->kinds[row - 1] : kind_of(known, message, size);
+		rows->kinds[row] = rows->kinds[row] == NEW ? kind_of(known, message, size) : rows->kinds[rows->kinds[row]];
 		if (known->count > before)
 			rows->new_kinds[rows->new_count++] = row;
 		if (!row || memcmp(&use, &info.curlft, sizeof(use))) {
