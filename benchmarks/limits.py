@@ -138,13 +138,13 @@ LIMITS = (
         "`import xfrm_ext` over `import _cffi_backend`, time",
         0.010,
         _import("seconds"),
-        lambda value: f"+{value * 1e3:.1f} ms",
+        lambda value: f"{value * 1e3:+.1f} ms",
     ),
     Limit(
         "`import xfrm_ext` over `import _cffi_backend`, memory",
         4e6,
         _import("bytes"),
-        lambda value: f"+{value / 1e6:.1f} MB",
+        lambda value: f"{value / 1e6:+.1f} MB",
     ),
 )
 
