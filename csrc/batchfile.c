@@ -10,9 +10,9 @@
 
 #include "message.h"
 #include "text.h"
+#include "words.h"
 
 enum {
-	WORDS = 256,           /* in a line: a policy with six templates has 150 at most */
 	LINE_SIZE = 16384,     /* of a line that is continued with backslashes */
 	ERROR_WORD_SIZE = 64,  /* of a wrong word that an error repeats */
 	NEED_INTERFACE = -2,
@@ -20,17 +20,12 @@ enum {
 	OPEN_END = -4,
 };
 
-struct word {
-	const char *text;
-	size_t length;
-};
-
 /* A line being read: its words, and the policy that they make. Functions that read words return 0, -1 with
  * file->error filled in, or NEED_INTERFACE. */
 struct line {
 	struct batchfile *file;
-	struct word words[WORDS];
-	unsigned count, next;
+	struct words words;
+	unsigned next; /* word */
 	uint32_t seen; /* bit per enum keyword, against repetitions */
 	struct text_prefix source, destination;
 	struct xfrm_selector selector;
@@ -86,68 +81,27 @@ static int fail(struct line *line, const char *field, const struct word *word, c
 #define IS(word, name) ((word)->length == sizeof(name) - 1 && !memcmp((word)->text, name, sizeof(name) - 1))
 
 /* Whether `word` abbreviates `name`, as iproute2 lets it for objects and commands. */
+#define ABBREVIATES(word, name) (IS(word, name) || abbreviates(word, name))
+
 static int abbreviates(const struct word *word, const char *name)
 {
-	return word->length && word->length <= strlen(name) && !memcmp(word->text, name, word->length);
+	size_t i = 0;
+
+	while (i < word->length && name[i] && word->text[i] == name[i])
+		i++;
+	return i && i == word->length;
 }
 
-static int is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* Where a word ends at the latest: at a '#', a space or another control character. Eight bytes at a time: most of the
- * time that a file takes is spent here. */
-static const char *word_end(const char *text, const char *end)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	const uint64_t ones = 0x0101010101010101u, tops = ones << 7;
-	uint64_t bytes, hashes, found;
-
-	for (; end - text >= 8; text += 8) {
-		memcpy(&bytes, text, sizeof(bytes));
-		hashes = bytes ^ ones * '#';
-		found = (((bytes - ones * ('\x20' + 1)) & ~bytes) | ((hashes - ones) & ~hashes)) & tops;
-		if (found) /* the lowest one is exact; those above may be wrong */
-			return text + __builtin_ctzll(found) / 8;
-	}
-#endif
-	while (text < end && (unsigned char)*text > ' ' && *text != '#')
-		text++;
-	return text;
-}
-
-/* Splits text into words, up to a '#'. */
+/* Splits text of any kind into words. */
 static int split(struct line *line, const char *text, const char *end)
 {
-	struct word *word;
-	char quote;
-
-	line->count = line->next = 0;
-	for (;;) {
-		while (text < end && is_space(*text))
-			text++;
-		if (text == end || *text == '#')
-			return 0;
-		if (line->count == WORDS)
-			return fail(line, "line", NULL, "more than 256 words");
-		word = &line->words[line->count++];
-		if (*text == '\'' || *text == '"') {
-			quote = *text++;
-			word->text = text;
-			while (text < end && *text != quote && *text != '#')
-				text++;
-			if (text == end || *text == '#') /* ip cuts comments off first, too */
-				return fail(line, "line", NULL, "a quote is not closed");
-			word->length = (size_t)(text++ - word->text);
-			continue;
-		}
-		word->text = text;
-		text = word_end(text, end);
-		while (text < end && !is_space(*text) && *text != '#')
-			text++; /* control characters belong to words: they end up in an error */
-		word->length = (size_t)(text - word->text);
+	switch (words_split(&line->words, text, end)) {
+	case WORDS_TOO_MANY:
+		return fail(line, "line", NULL, "more than 256 words");
+	case WORDS_OPEN_QUOTE:
+		return fail(line, "line", NULL, "a quote is not closed");
 	}
+	return 0;
 }
 
 static int keyword_of(const struct word *word)
@@ -176,12 +130,12 @@ static int keyword_of(const struct word *word)
 /* The word after a keyword, or NULL at the end of the line. */
 static const struct word *value(struct line *line)
 {
-	return line->next < line->count ? &line->words[line->next++] : NULL;
+	return line->next < line->words.count ? &line->words.all[line->next++] : NULL;
 }
 
 static const struct word *peek(const struct line *line)
 {
-	return line->next < line->count ? &line->words[line->next] : NULL;
+	return line->next < line->words.count ? &line->words.all[line->next] : NULL;
 }
 
 static int read_number(struct line *line, const char *field, const struct word *word, uint64_t most, uint64_t *number)
@@ -422,6 +376,76 @@ static int read_template(struct line *line)
 	return 0;
 }
 
+/* How lines ended that end with a template, and what it was: many lines of a large file end alike. */
+enum { TAILS = 1024, TAIL_PLACES = 4, TAIL_LEAST = 16, TAIL_MOST = 180 };
+
+struct tail {
+	uint64_t hash; /* 0: unused */
+	uint32_t size;
+	struct xfrm_user_tmpl tmpl;
+	char text[TAIL_MOST];
+};
+
+struct batchfile_tails {
+	struct tail all[TAILS + TAIL_PLACES];
+};
+
+_Static_assert(sizeof(struct batchfile_tails) == BATCHFILE_TAILS_SIZE, "BATCHFILE_TAILS_SIZE");
+
+static uint64_t mix(uint64_t hash, const char *text)
+{
+	uint64_t word;
+
+	memcpy(&word, text, sizeof(word));
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+	return hash ^ hash >> 29;
+}
+
+/* Of TAIL_LEAST bytes or more. */
+static uint64_t hash_tail(const char *text, size_t size)
+{
+	const char *last = text + size - 16;
+	uint64_t one = size, other = 0;
+
+	for (; text < last; text += 16) {
+		one = mix(one, text);
+		other = mix(other, text + 8);
+	}
+	return (mix(one, last) + mix(other, last + 8)) | 1;
+}
+
+/* Reads the template behind the word `name`. One that ends the line is looked up before it is read. */
+static int read_template_or_tail(struct line *line, const struct word *name)
+{
+	const struct word *last = &line->words.all[line->words.count - 1];
+	size_t size = (size_t)(last->text + last->length - name->text);
+	unsigned count = line->template_count, i;
+	struct tail *tail;
+	uint64_t hash;
+	int err;
+
+	if (size < TAIL_LEAST || size > TAIL_MOST || count == XFRM_MAX_DEPTH)
+		return read_template(line);
+	hash = hash_tail(name->text, size);
+	tail = &line->file->tails->all[hash >> 32 & (TAILS - 1)];
+	for (i = 0; i < TAIL_PLACES - 1 && tail[i].hash && tail[i].hash != hash; i++)
+		;
+	tail += i;
+	if (tail->hash == hash && tail->size == size && !memcmp(tail->text, name->text, size)) {
+		line->templates[line->template_count++] = tail->tmpl;
+		line->next = line->words.count;
+		return 0;
+	}
+	err = read_template(line);
+	if (err || line->next < line->words.count)
+		return err;
+	tail->hash = hash;
+	tail->size = (uint32_t)size;
+	tail->tmpl = line->templates[count];
+	memcpy(tail->text, name->text, size);
+	return 0;
+}
+
 /* --- the other words of a policy ----------------------------------------------------------------------- */
 
 static int read_limit(struct line *line, const struct word *name)
@@ -587,7 +611,7 @@ static int read_words(struct line *line, uint32_t allowed)
 			return fail(line, "policy", name, "is given twice");
 		line->seen |= 1u << keyword;
 		if (keyword == TMPL) {
-			err = read_template(line);
+			err = read_template_or_tail(line, name);
 		} else {
 			word = value(line);
 			err = word ? read_value(line, keyword, word) : fail(line, keyword_names[keyword], NULL,
@@ -638,20 +662,22 @@ static int read_command(struct line *line, uint16_t *type)
 {
 	const struct word *word = value(line);
 
-	if (word && abbreviates(word, "xfrm"))
+	if (word && ABBREVIATES(word, "xfrm"))
 		word = value(line);
 	if (!word)
 		return fail(line, "line", NULL, "a command is missing");
-	if (!abbreviates(word, "policy"))
+	if (!ABBREVIATES(word, "policy"))
 		return fail(line, "line", word, "is not policy: only policies are loaded here");
 	word = value(line);
 	if (!word)
 		return fail(line, "policy", NULL, "add, update, delete or flush is missing");
-	*type = abbreviates(word, "add")      ? XFRM_MSG_NEWPOLICY
-	      : abbreviates(word, "update") ? XFRM_MSG_UPDPOLICY
-	      : abbreviates(word, "delete") ? XFRM_MSG_DELPOLICY
-	      : abbreviates(word, "flush")  ? XFRM_MSG_FLUSHPOLICY
+	*type = ABBREVIATES(word, "add")      ? XFRM_MSG_NEWPOLICY
+	      : ABBREVIATES(word, "update") ? XFRM_MSG_UPDPOLICY
+	      : ABBREVIATES(word, "delete") ? XFRM_MSG_DELPOLICY
+	      : ABBREVIATES(word, "flush")  ? XFRM_MSG_FLUSHPOLICY
 					    : 0;
+	if (*type && *type != XFRM_MSG_NEWPOLICY && line->file->only_adds)
+		return fail(line, "policy", word, "can't be taken back: only add can");
 	switch (*type) {
 	case XFRM_MSG_NEWPOLICY:
 	case XFRM_MSG_UPDPOLICY:
@@ -664,27 +690,9 @@ static int read_command(struct line *line, uint16_t *type)
 	return fail(line, "policy", word, "is not add, update, delete or flush");
 }
 
-/* Parses one logical line into a message at `out`. Returns its length; 0: nothing on the line; -1: file->error
- * says why; NEED_INTERFACE; -EMSGSIZE: does not fit. */
-static int parse_line(struct line *line, const char *text, const char *end, uint8_t *out, size_t capacity)
+/* Packs what a line said into a message at `out`. Returns its length or -EMSGSIZE. */
+static int pack(struct line *line, uint16_t type, uint8_t *out, size_t capacity)
 {
-	uint16_t type = 0;
-	int err;
-
-	err = split(line, text, end);
-	if (err || !line->count)
-		return err;
-	line->seen = 0;
-	line->template_count = 0;
-	line->priority = line->index = 0;
-	line->direction = line->action = line->flags = 0;
-	memset(&line->selector, 0, sizeof(line->selector));
-	memset(&line->options, 0, sizeof(line->options));
-	memset(&line->lifetime, 0, sizeof(line->lifetime));
-	memset(&line->lifetime, 0xff, offsetof(struct xfrm_lifetime_cfg, soft_add_expires_seconds));
-	err = read_command(line, &type);
-	if (err)
-		return err;
 	switch (type) {
 	case XFRM_MSG_FLUSHPOLICY:
 		return policy_flush_pack(out, capacity, line->seen & 1 << PTYPE ? line->options.type : -1);
@@ -693,6 +701,25 @@ static int parse_line(struct line *line, const char *text, const char *end, uint
 				      line->direction, &line->options);
 	}
 	return pack_add(line, type, out, capacity);
+}
+
+/* Reads the words of a logical line. Returns 0, with *type of its message, or 0 for an empty line; -1: file->error
+ * says why; NEED_INTERFACE. */
+static int read_all(struct line *line, uint16_t *type)
+{
+	*type = 0;
+	if (!line->words.count)
+		return 0;
+	line->next = 0;
+	line->seen = 0;
+	line->template_count = 0;
+	line->priority = line->index = 0;
+	line->direction = line->action = line->flags = 0;
+	memset(&line->selector, 0, sizeof(line->selector));
+	memset(&line->options, 0, sizeof(line->options));
+	memset(&line->lifetime, 0, sizeof(line->lifetime));
+	memset(&line->lifetime, 0xff, offsetof(struct xfrm_lifetime_cfg, soft_add_expires_seconds));
+	return read_command(line, type);
 }
 
 /* Finds the end of the physical line at `text`. Returns NULL when it is not there yet. */
@@ -745,54 +772,72 @@ static int join(struct batchfile *file, const char *text, const char **end, uint
 	return fits ? (int)size : TOO_LONG;
 }
 
+/* Finds the words of the logical line at `text`. Returns the end of its last physical line and counts those; NULL:
+ * it is not there yet. Sets *err to 0 or -1. */
+static const char *read_line(struct line *line, const char *text, uint32_t *lines, char joined[LINE_SIZE], int *err)
+{
+	struct batchfile *file = line->file;
+	const char *end = words_of_plain_line(&line->words, text, file->text + file->length);
+	int size;
+
+	*err = 0;
+	*lines = 1;
+	if (end)
+		return end;
+	end = line_end(file, text);
+	if (!end)
+		return NULL;
+	if (!continues(text, end)) {
+		*err = split(line, text, end);
+		return end;
+	}
+	*lines = 0;
+	size = join(file, text, &end, lines, joined);
+	if (size == -EAGAIN)
+		return NULL;
+	*err = size == TOO_LONG ? fail(line, "line", NULL, "longer than 16384 bytes with its continuations")
+	     : size == OPEN_END ? fail(line, "line", NULL, "ends with a backslash, and no line follows")
+				: split(line, joined, joined + size);
+	return end;
+}
+
 int batchfile_parse(struct batchfile *file)
 {
-	const char *text, *end;
+	const char *end;
 	char joined[LINE_SIZE];
 	struct line line;
 	uint32_t lines;
-	int length, size;
+	uint16_t type;
+	int err, length;
 
 	line.file = file;
 	file->error[0] = 0;
 	while (file->position < file->length) {
 		if (file->count == file->most)
 			return BATCHFILE_FULL;
-		text = file->text + file->position;
-		end = line_end(file, text);
+		end = read_line(&line, file->text + file->position, &lines, joined, &err);
 		if (!end)
 			return BATCHFILE_MORE;
-		lines = 1;
-		if (continues(text, end)) {
-			lines = 0;
-			size = join(file, text, &end, &lines, joined);
-			if (size == -EAGAIN)
-				return BATCHFILE_MORE;
-			length = size == TOO_LONG
-					 ? fail(&line, "line", NULL, "longer than 16384 bytes with its continuations")
-				 : size == OPEN_END
-					 ? fail(&line, "line", NULL, "ends with a backslash, and no line follows")
-					 : parse_line(&line, joined, joined + size, file->messages + file->size,
-						      file->capacity - file->size);
-		} else {
-			length = parse_line(&line, text, end, file->messages + file->size, file->capacity - file->size);
-		}
-		if (length == NEED_INTERFACE)
+		if (!err)
+			err = read_all(&line, &type);
+		if (err == NEED_INTERFACE)
 			return BATCHFILE_INTERFACE;
-		if (length == -EMSGSIZE && file->count)
-			return BATCHFILE_FULL;
+		if (!err && type && file->messages) {
+			length = pack(&line, type, file->messages + file->size, file->capacity - file->size);
+			if (length < 0)
+				return BATCHFILE_FULL; /* any message fits into an empty block */
+			file->lines[file->count] = file->line + 1;
+			file->size += NLMSG_ALIGN((size_t)length);
+		}
 		file->position = (size_t)(end - file->text) + 1;
 		if (file->position > file->length)
 			file->position = file->length;
 		file->line += lines;
-		if (length < 0) {
+		if (err) {
 			file->bad_line = file->line - lines + 1;
 			return BATCHFILE_BAD_LINE;
 		}
-		if (!length)
-			continue;
-		file->lines[file->count++] = file->line - lines + 1;
-		file->size += NLMSG_ALIGN((size_t)length);
+		file->count += type != 0;
 	}
 	return BATCHFILE_MORE;
 }

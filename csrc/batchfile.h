@@ -11,7 +11,12 @@
 #include "policy.h"
 
 /* cdef: begin */
-enum { BATCHFILE_ERROR_SIZE = 320, BATCHFILE_NAME_SIZE = 16, BATCHFILE_INTERFACES = 64 };
+enum {
+	BATCHFILE_ERROR_SIZE = 320,
+	BATCHFILE_NAME_SIZE = 16,
+	BATCHFILE_INTERFACES = 64,
+	BATCHFILE_TAILS_SIZE = 263168,
+};
 
 enum batchfile_result {
 	BATCHFILE_MORE = 0,       /* the text is used up to a last unfinished line */
@@ -26,10 +31,12 @@ struct batchfile {
 	const char *text;
 	size_t length;
 	int last;               /* the text ends with this piece: its last line may lack a newline */
-	uint8_t *messages;      /* the block, back to back */
-	size_t capacity;        /* of the block; one message of 65536 bytes always fits an empty block */
+	uint8_t *messages;      /* the block, back to back; NULL: lines are checked and counted only */
+	size_t capacity;        /* of the block: 65536 at least, which any message fits */
 	uint32_t *lines;        /* room for `most`: the number of the line that each message came from */
 	uint32_t most;          /* messages in a block */
+	int only_adds;          /* lines that do anything else are wrong */
+	struct batchfile_tails *tails; /* BATCHFILE_TAILS_SIZE bytes, zeros at first: what the parser remembers */
 	/* set by batchfile_parse; the caller zeroes `position` with each new piece of text, and `size` and
 	 * `count` with each new block */
 	size_t position;        /* bytes of text used */

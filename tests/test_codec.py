@@ -6,13 +6,15 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import socket
 import struct
+from contextlib import closing
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from public import PUBLIC
 from strategies import ANY_ATTRIBUTES, INDEX, U32, policies, policy_ids, prefixes
@@ -31,6 +33,7 @@ from xfrm_ext import (
     Share,
     SpdInfo,
     Template,
+    ValidationError,
     batchfile,
     wire,
 )
@@ -332,31 +335,143 @@ def test_comments_end_quotes_as_they_do_for_ip(folder: Path) -> None:
 
 
 def test_a_line_without_end_is_not_copied_again_and_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchfile, "_KEPT", 0)  # as for a file that is too large to be kept
+    sizes = []
+    read = os.preadv
 
-    class Counting:
-        sizes: list[int] = []  # noqa: RUF012
+    def counting(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        sizes.append(len(buffers[0]))
+        return read(descriptor, buffers, offset)
 
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def read(self, size: int) -> Any:
-            self.sizes.append(size)
-            return self.file.read(size)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
-    path = folder / "long"
-    path.write_bytes(b"x" * (200 * batchfile._PIECE))
-    file = batchfile.BatchFile(path, lambda name: 0)
-    file._file = counting = Counting(file._file)  # type: ignore[assignment]
-    try:
-        [error] = file.parse(repeat(256))
-    finally:
-        file.close()
+    monkeypatch.setattr(os, "preadv", counting)
+    [error] = parsed(b"x" * (200 * batchfile._PIECE), folder)
     assert isinstance(error, BatchFileError)
-    assert len(counting.sizes) < 12
+    assert len(sizes) < 12
+
+
+def test_a_file_that_is_written_while_it_is_checked(folder: Path) -> None:
+    path = folder / "written"
+    path.write_text("policy add dir in dev lo\n")
+
+    def interface_index(name: str) -> int:
+        with path.open("a") as file:
+            file.write("policy add dir out\n")
+        return 1
+
+    file = batchfile.BatchFile(path, interface_index)
+    with closing(file), pytest.raises(OSError, match=r"the file is being written.*written"):
+        file.check()
+
+
+PLAIN = (
+    "xfrm policy add update delete flush src dst dir in out fwd tmpl proto esp comp mode tunnel 10.0.0.0/8 ::1 "
+    "2001:db8::/32 10.1.2.3 reqid 1 4294967295 mark mask 0x10 index 8 priority limit byte-soft if_id flag icmp ctx "
+    "a-label dev lo ptype sub x" + "y" * 130
+).split(" ")
+LINE = st.lists(st.sampled_from(PLAIN) | st.from_regex(r"[!-~]{1,80}", fullmatch=True), max_size=80)
+SPACES = st.integers(0, 70).map(lambda count: " " * count)
+
+
+@given(words=LINE, before=SPACES, between=SPACES, behind=SPACES)
+def test_words_are_told_apart_in_two_ways_that_agree(
+    words: list[str], before: str, between: str, behind: str, folder: Path
+) -> None:
+    """Lines of plain words are split 64 bytes at a time, unless they are short of the end of the text; all others
+    byte by byte: a tab is enough."""
+    line = (before + (" " + between).join(words) + behind).encode()
+    rest = b"#" * 64 + b"\n"
+    fast, slow = (parsed(text, folder) for text in (line + b"\n" + rest, line + b"\t\n" + rest))
+    assert said(fast) == said(slow) == said(parsed(line, folder))
+
+
+def said(parts: list[batchfile.Block | BatchFileError]) -> list[tuple[int, str | bytes]]:
+    """The lines, and the message or the error of each."""
+    found: list[tuple[int, str | bytes]] = []
+    for part in parts:
+        if isinstance(part, BatchFileError):
+            found.append((part.line, part.reason))
+        else:
+            found += zip(part.lines or (), messages(bytes(part.messages)), strict=True)
+    return found
+
+
+@pytest.mark.parametrize("length", range(40, 200))
+def test_lines_of_any_length(length: int, folder: Path) -> None:
+    lines = [
+        b"policy add dir in ctx " + b"a" * (length - 22),
+        b"policy add dir in priority 7" + b" " * (length - 28),
+    ]
+    parts = parsed(b"\n".join([*lines, lines[0] + b"\\", b"b", *lines]), folder)
+    [(_, first), (_, second), (_, third), (_, fourth), (_, fifth)] = said(parts)
+    assert (first, second) == (fourth, fifth)
+    label = "a" * (length - 22)
+    assert first == encode(Policy(direction="in", security_context=label))
+    assert second == encode(Policy(direction="in", priority=7))
+    assert third == encode(Policy(direction="in", security_context=label + "b"))
+
+
+def test_lines_that_end_alike(folder: Path) -> None:
+    """Templates at the ends of lines are remembered: more of them than there is room for, each told from the
+    others, and none of them where the line goes on behind it."""
+    ends = [
+        f"tmpl src 192.0.2.{a} dst 198.51.100.{b} proto esp reqid {a * b} mode tunnel"
+        for a in range(50)
+        for b in range(60)
+    ]
+    lines = [
+        f"policy add src 10.0.0.{n} dir out {end}{more}"
+        for n in range(2)
+        for end in ends
+        for more in ("", " priority 5")
+    ]
+    [*blocks] = parsed(
+        "\n".join([*lines, "policy add tmpl proto esp reqid 1 mode tunnel dir out"]).encode(), folder
+    )
+    expected = [
+        encode(
+            Policy(
+                Selector(f"10.0.0.{n}"),
+                direction="out",
+                priority=priority,
+                templates=[Template(f"192.0.2.{a}", f"198.51.100.{b}", reqid=a * b, mode="tunnel")],
+            )
+        )
+        for n in range(2)
+        for a in range(50)
+        for b in range(60)
+        for priority in (0, 5)
+    ]
+    expected.append(encode(Policy(direction="out", templates=[Template(reqid=1, mode="tunnel")])))
+    assert [message for _, message in said(blocks)] == expected
+
+
+def test_a_wrong_template_is_wrong_each_time(folder: Path) -> None:
+    line = b"policy add dir out tmpl src 192.0.2.1 dst 198.51.100.1 mode tunnel\n"
+    assert said(parsed(line * 3, folder)) == [(number, "tmpl: proto is missing") for number in (1, 2, 3)]
+
+
+GROUP = st.sampled_from(
+    ["0", "1", "db8", "ffff", "0000", "00001", "10000", "g", "", ":", "::", "1.2.3.4", "1.2.3", "01.2.3.4"]
+)
+NEARLY_IPV6 = (
+    st.ip_addresses(v=6).map(str)
+    | st.ip_addresses(v=6).map(lambda address: address.exploded)
+    | st.lists(GROUP, max_size=9).map(":".join)
+    | st.text("0123456789abcdefABCDEF:.", max_size=45)
+)
+
+
+@given(text=NEARLY_IPV6)
+def test_ipv6_addresses_are_read_as_inet_pton_does(text: str) -> None:
+    try:
+        expected = socket.inet_pton(socket.AF_INET6, text)
+    except OSError:
+        expected = None
+    assume(":" in text)
+    try:
+        found = encode(Policy(Selector(destination=text), direction="in"))[16:32]
+    except ValidationError:
+        found = None
+    assert found == expected
 
 
 def test_long_lines(folder: Path) -> None:

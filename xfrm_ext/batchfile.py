@@ -3,25 +3,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO
 
-from xfrm_ext import wire
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.ahead import ahead
-from xfrm_ext.bulk import LARGEST_BLOCK, Block
+from xfrm_ext.bulk import Block
 from xfrm_ext.checks import shown
-from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError, ValidationError
 
 __all__ = ["BatchFile", "Block"]
 
-_PIECE = 1 << 16  # small enough for the allocator to use the same memory again: fresh pages cost more than reads
+_PIECE = 1 << 17  # bytes of text that are read at once
 _MESSAGE = 256  # bytes of an ordinary message: one with a template
 _LONGEST = 65536
-_KEPT = 256 << 20  # bytes of text that are read once, and kept to be parsed twice
+_CHECKED = 1 << 16  # lines that are checked in one call: signals wait for it
 _SPLIT = 1 << 16  # bytes of text below which a second thread is not worth its start
 
 _new_unset = ffi.new_allocator(should_clear_after_alloc=False)
@@ -44,9 +43,8 @@ class BatchFile:
         except ValueError:  # a NUL or a lone surrogate in it
             raise ValidationError("path", shown(path), "is not a path") from None
         self._text: memoryview | None = None
-        status = os.fstat(self._file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size <= _KEPT:
-            self._text = memoryview(self._file.read())  # (a pipe can be read but once)
+        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            self._text = memoryview(self._file.read())  # a pipe can be read but once
 
     def close(self) -> None:
         """Closes the file."""
@@ -57,28 +55,43 @@ class BatchFile:
         are wrong, in order."""
         return _Parser(self, 0, None).blocks(sizes)
 
-    def check(self, only: Message | None = None) -> int:
-        """Parses the whole file, half of it in a second thread. Returns the number of messages. Raises
-        BatchFileError for the first line that is wrong, or whose message is another than `only`."""
+    def check(self, only_adds: bool = False) -> int:
+        """Reads the whole file, half of it in a second thread. Returns the number of messages. Raises
+        BatchFileError for the first line that is wrong, with `only_adds` also for one that does anything else;
+        OSError when the file is written meanwhile."""
+        before = self._version()
+        count = self._check_halves(only_adds)
+        if self._version() != before:
+            raise OSError(errno.EBUSY, "the file is being written", self.path)
+        return count
+
+    def _check_halves(self, only_adds: bool) -> int:
         middle = self._middle()
         first = _Parser(self, 0, middle)
         if middle is None:
-            return first.check(only)
+            return first.check(only_adds)
         second = _Parser(self, middle, None)
-        with ahead(second.checked(only)) as rest:
-            count = first.check(only)
+        with ahead(second.checked(only_adds)) as rest:
+            count = first.check(only_adds)
             try:
                 return count + next(rest)
             except BatchFileError as error:
                 raise BatchFileError(error.path, first.lines + error.line, error.reason) from None
 
+    def _version(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
     def _middle(self) -> int | None:
         """Where a line begins about half way through."""
-        text = self._text
-        if text is None or len(text) < _SPLIT:
+        size = len(self._text) if self._text is not None else self._version()[0]
+        if size < _SPLIT:
             return None
-        start = len(text) // 2 - 2
-        piece = bytes(text[start : start + _PIECE])
+        start = size // 2 - 2
+        if self._text is not None:
+            piece = bytes(self._text[start : start + _PIECE])
+        else:
+            piece = os.pread(self._file.fileno(), _PIECE, start)
         end = piece.find(b"\n", 2)
         while end >= 0 and piece[end - 2 : end].replace(b"\r", b"").endswith(b"\\"):  # the line goes on
             end = piece.find(b"\n", end + 1)
@@ -92,42 +105,45 @@ class _Parser:
         self._file = file
         self._start, self._stop = start, stop
         self._native: Any = ffi.new("struct batchfile *")
+        self._tails = ffi.new("uint8_t[]", lib.BATCHFILE_TAILS_SIZE)
+        self._native.tails = ffi.cast("struct batchfile_tails *", self._tails)
 
     @property
     def lines(self) -> int:
         """How many lines were read."""
         return int(self._native.line)
 
-    def checked(self, only: Message | None) -> Generator[int, None, None]:
+    def checked(self, only_adds: bool) -> Generator[int, None, None]:
         """The one item is what `check` returns."""
-        yield self.check(only)
+        yield self.check(only_adds)
 
-    def check(self, only: Message | None) -> int:
+    def check(self, only_adds: bool) -> int:
         """The number of messages. Raises BatchFileError."""
-        count, room = 0, _Room(LARGEST_BLOCK)
-        for part in self._parts(lambda: room):
-            if isinstance(part, BatchFileError):
-                raise part
-            if only is not None:
-                self._check_types(room.block(self._native), only)
-            count += self._native.count
-        return count
-
-    def _check_types(self, block: Block, only: Message) -> None:
-        for kind, line in zip(wire.message_types(block.messages), block.lines or (), strict=True):
-            if kind != only:
-                rule = f"only {only.name} can be taken back, and this is {Message(kind).name}"
-                raise BatchFileError(self._file.path, line, rule)
+        native, count = self._native, 0
+        native.only_adds, native.most = only_adds, _CHECKED
+        for result in self._results():
+            if result == lib.BATCHFILE_BAD_LINE:
+                raise self._error()
+            count += native.count
+            native.count = 0
+        return count + int(native.count)
 
     def blocks(self, sizes: Iterator[int]) -> Generator[Block | BatchFileError, None, None]:
         """As BatchFile.parse."""
-        for part in self._parts(lambda: _Room(next(sizes))):
-            yield part if isinstance(part, BatchFileError) else part.block(self._native)
-
-    def _parts(self, new_room: Callable[[], _Room]) -> Iterator[_Room | BatchFileError]:
-        """Rooms with messages, and the lines that are wrong, in order."""
         native = self._native
-        room = new_room().lend(native)
+        room = _Room(next(sizes)).lend(native)
+        for result in self._results():
+            if native.count:
+                yield room.block(native)
+                room = _Room(next(sizes)).lend(native)
+            if result == lib.BATCHFILE_BAD_LINE:
+                yield self._error()
+        if native.count:
+            yield room.block(native)
+
+    def _results(self) -> Iterator[int]:
+        """Parses, and stops where the block is full or a line is wrong: BATCHFILE_FULL, BATCHFILE_BAD_LINE."""
+        native = self._native
         for piece, last in self._pieces():
             text = ffi.from_buffer(piece)
             native.text, native.length, native.last = ffi.cast("char *", text), len(piece), last
@@ -135,28 +151,31 @@ class _Parser:
             while result := lib.batchfile_parse(native):
                 if result == lib.BATCHFILE_INTERFACE:
                     self._add_interface()
-                    continue
-                if native.count:
-                    yield room
-                    room = new_room().lend(native)
-                if result == lib.BATCHFILE_BAD_LINE:
-                    reason = ffi.string(native.error).decode("ascii", "replace")
-                    yield BatchFileError(self._file.path, native.bad_line, reason)
-        if native.count:
-            yield room
+                else:
+                    yield result
 
-    def _pieces(self) -> Iterator[tuple[bytes | memoryview, bool]]:
+    def _error(self) -> BatchFileError:
+        reason = ffi.string(self._native.error).decode("ascii", "replace")
+        return BatchFileError(self._file.path, self._native.bad_line, reason)
+
+    def _pieces(self) -> Iterator[tuple[memoryview, bool]]:
         """The text in pieces, each beginning with what the parser left of the one before."""
-        if self._file._text is not None:
-            yield self._file._text[self._start : self._stop], True
+        file, at, stop = self._file, self._start, self._stop
+        if file._text is not None:
+            yield file._text[at:stop], True
             return
-        file, rest = self._file._file, b""
-        file.seek(0)
-        while piece := file.read(max(_PIECE, len(rest))):  # a line without end is not copied at each step
-            piece = rest + piece
-            yield piece, False
-            rest = piece[self._native.position :]
-        yield rest, True
+        memory, kept = memoryview(bytearray(_PIECE)), 0
+        while size := os.preadv(
+            file._file.fileno(), [memory[kept : None if stop is None else kept + stop - at]], at
+        ):
+            yield memory[: kept + size], False
+            used = self._native.position
+            at, kept = at + size, kept + size - used
+            rest = memory[used : used + kept]
+            if kept == len(memory):
+                memory = memoryview(bytearray(2 * kept))  # for a line that is longer
+            memory[:kept] = rest
+        yield memory[:kept], True
 
     def _add_interface(self) -> None:
         native = self._native

@@ -360,7 +360,7 @@ class Spd:
         The whole file is checked before anything is sent, and BatchFileError raised for the first line that is
         wrong; with on_error "collect", such lines are listed in the result like those that the kernel refuses.
         "rollback" wants a file that only adds. The rest is as for `load`. Raises OSError when the file can't
-        be read.
+        be read, or is written while it is checked.
         """
         with compiled_module_needed("a batch file"):
             from xfrm_ext.batchfile import BatchFile
@@ -372,7 +372,7 @@ class Spd:
         file = BatchFile(path, self._session._transport.interface_index)
         try:
             if on_error != "collect":
-                one.total = file.check(only=Message.NEWPOLICY if on_error == "rollback" else None)
+                one.total = file.check(only_adds=on_error == "rollback")
             with ahead(file.parse(block_sizes(batch, progress))) as blocks:
                 return one.run(blocks)
         finally:
