@@ -382,6 +382,35 @@ static int set_length(struct column_address *address, const struct column *lengt
 	return text_has_host_bits(&bytes, address->family, address->length) ? COLUMN_HOST_BITS : 0;
 }
 
+/* Whether an IPv4 address of a row has bits behind its length, or that is too long: as any_above. */
+ALWAYS_INLINE int any_bits_behind(const struct column *column, const struct column *lengths, uint64_t rows, int in_network)
+{
+	uint64_t row, length;
+	uint32_t address;
+	int found = 0;
+
+	for (row = 0; row < rows; row++) {
+		address = (uint32_t)load(row_of(column, row), 4, 0);
+		length = *row_of(lengths, row);
+		found |= length > 32;
+		found |= ((in_network ? ntohl(address) : address) & (uint32_t)((uint64_t)UINT32_MAX >> (length & 63))) != 0;
+	}
+	return found;
+}
+
+/* Whether all rows of a side are known to be right, and IPv4, without finding the first that is not. */
+static int are_right_ipv4(const struct column *column, int is_read, const struct column *lengths, uint64_t rows)
+{
+	if (is_read ? column->stride || column->data[offsetof(struct column_address, family)] != AF_INET
+		    : column->width != 4 || column->is_swapped)
+		return 0;
+	if (!lengths)
+		return 1;
+	if (lengths->width != 1)
+		return 0;
+	return column->is_number ? !any_bits_behind(column, lengths, rows, 0) : !any_bits_behind(column, lengths, rows, 1);
+}
+
 int columns_check_addresses(const struct column_pair *pair, uint64_t rows, struct column_fault *fault)
 {
 	struct column_address source, destination;
@@ -390,6 +419,12 @@ int columns_check_addresses(const struct column_pair *pair, uint64_t rows, struc
 	int err = 0;
 
 	fault->has_ipv4 = fault->has_ipv6 = 0;
+	if (rows && !pair->family && !pair->source_out && !pair->destination_out &&
+	    are_right_ipv4(pair->source, pair->source_is_read, pair->source_length, rows) &&
+	    are_right_ipv4(pair->destination, pair->destination_is_read, pair->destination_length, rows)) {
+		fault->has_ipv4 = 1;
+		return fault->error = 0;
+	}
 	for (row = 0; row < rows; row++) {
 		given = pair->family ? (uint8_t)number_of(pair->family, row) : AF_UNSPEC;
 		family = given ? given : AF_INET6;
