@@ -28,6 +28,8 @@ from test_bulk import host
 from vectors import NEWPOLICY, UPDPOLICY, messages, records
 
 from xfrm_ext import (
+    Attribute,
+    AttributeType,
     ClosedError,
     Policy,
     PolicyId,
@@ -124,6 +126,20 @@ def test_rows_of_one_kind(some: list[Policy], order: list[int], chance: random.R
         message[59] = chance.randrange(33)
         block += message
     compare(dumped([block]), one_by_one([block]))
+
+
+@given(some=st.lists(policies(), min_size=2, max_size=4))
+def test_kinds_that_differ_in_their_templates_alone(some: list[Policy]) -> None:
+    """What they have in common is read once: a kind for each mixture of one's templates and another's rest, and
+    attributes of the same type that are no templates."""
+    mixed = [replace(one, templates=other.templates) for one in some for other in some]
+    odd = [
+        replace(one, attributes=(*one.attributes, Attribute(AttributeType.TMPL, bytes([size]) * size)))
+        for one in some
+        for size in (0, 60, 63)
+    ]
+    blocks = [CODEC.encode(one) for one in [*mixed, *odd, *mixed]]
+    compare(dumped([b"".join(blocks)]), one_by_one(blocks))
 
 
 def test_selectors_are_made_along_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,14 @@ from contextlib import closing
 from typing import Any
 
 from xfrm_ext import wire
+from xfrm_ext.constants import AttributeType
 from xfrm_ext.lifetime import LifetimeCurrent
 from xfrm_ext.policy import Policy, lazily_read
 from xfrm_ext.selector import Selector
+from xfrm_ext.template import Template
+from xfrm_ext.wire.layouts import ATTRIBUTE, aligned
 from xfrm_ext.wire.policy_rows import PolicyMaker, PolicyRows, RowsDecoder
+from xfrm_ext.wire.shared import SMALLEST_POLICY
 
 _POLICY = (
     "direction",
@@ -43,6 +47,7 @@ _SELECTOR = (
     "user",
     "family",
 )
+_TEMPLATES = _POLICY.index("templates")
 _Kind = tuple[tuple[Any, ...], tuple[Any, ...]]
 """What all policies of a kind, and their selectors, have in common, in this order."""
 
@@ -66,6 +71,7 @@ class DumpedPolicies:
 
     def __init__(self) -> None:
         self._kinds: list[_Kind] = []
+        self._alike: dict[bytes, _Kind] = {}
         self.decoder = RowsDecoder(_are_selectors_read)
 
     def all(self, blocks: Generator[PolicyRows, None, None]) -> Iterator[Policy]:
@@ -86,12 +92,41 @@ class DumpedPolicies:
 
     def _note_kinds(self, rows: PolicyRows) -> None:
         if rows.restarted:
-            self._kinds = []
+            self._kinds, self._alike = [], {}
         for first in rows.new_kinds:
-            values = Policy._from_wire(rows.message(first))._unpack(wire)
-            selector = values["selector"]
-            shared = tuple(values[name] for name in _POLICY)
-            self._kinds.append((shared, tuple(getattr(selector, name) for name in _SELECTOR)))
+            self._kinds.append(self._kind(rows.message(first)))
+
+    def _kind(self, message: bytes) -> _Kind:
+        """Most kinds differ from others in their templates alone."""
+        rest, templates = _parted(message)
+        kind = self._alike.get(rest)
+        if kind is None:
+            kind = self._alike[rest] = _kind(message)
+            return kind
+        shared, of_selector = kind
+        starts = range(0, len(templates), wire.TEMPLATE_SIZE)
+        made = tuple(Template._from_wire(templates[start : start + wire.TEMPLATE_SIZE]) for start in starts)
+        return (*shared[:_TEMPLATES], made, *shared[_TEMPLATES + 1 :]), of_selector
+
+
+def _parted(message: bytes) -> tuple[bytes, bytes]:
+    """What a message has in common with others that differ in their templates, and these."""
+    at = end = SMALLEST_POLICY
+    while at < len(message):
+        size, kind = ATTRIBUTE.unpack_from(message, at)
+        end = at + aligned(size)
+        if kind == AttributeType.TMPL and size % wire.TEMPLATE_SIZE == ATTRIBUTE.size < size:
+            break
+        at = end
+    # without addresses, lengths of prefixes, use, priority and index
+    rest = message[48:58] + message[60:136] + message[176:at] + message[end:]
+    return rest, message[at + ATTRIBUTE.size : end]
+
+
+def _kind(message: bytes) -> _Kind:
+    values = Policy._from_wire(message)._unpack(wire)
+    selector = values["selector"]
+    return tuple(values[name] for name in _POLICY), tuple(getattr(selector, name) for name in _SELECTOR)
 
 
 def _currents(rows: PolicyRows) -> list[LifetimeCurrent]:
