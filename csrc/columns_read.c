@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "columns_read.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "message.h"
 #include "text.h"
@@ -396,28 +393,6 @@ int columns_decode(void *reader, const uint8_t *data, size_t length)
 	if (done < 0)
 		return (int)done;
 	return (uint64_t)done < length ? -EMSGSIZE : 0;
-}
-
-/* --- memory for columns -------------------------------------------------------------------------------- */
-
-enum { LARGE_PAGE = 2 << 20 };
-
-void *columns_allocate(size_t size)
-{
-	size_t whole = (size + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
-	void *memory = NULL;
-
-	if (size < 2 * (size_t)LARGE_PAGE || whole < size)
-		return malloc(size ? size : 1);
-	if (posix_memalign(&memory, LARGE_PAGE, whole))
-		return NULL;
-	madvise(memory, whole, MADV_HUGEPAGE); /* a wish */
-	return memory;
-}
-
-void columns_free(void *memory)
-{
-	free(memory);
 }
 
 /* --- texts --------------------------------------------------------------------------------------------- */

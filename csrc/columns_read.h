@@ -61,13 +61,6 @@ int64_t columns_read(struct columns_reader *reader, const uint8_t *data, size_t 
  * or -errno. */
 int columns_decode(void *reader, const uint8_t *data, size_t length);
 
-/* Memory for columns, not zeroed: much of it is in large pages where the system has them, since getting pages costs as
- * much as filling them. NULL when there is none. */
-void *columns_allocate(size_t size);
-
-/* Frees what columns_allocate returned; NULL is allowed. */
-void columns_free(void *memory);
-
 /* Writes the texts of `rows` addresses of 16 bytes each, with "\n" between them: prefixes, when `prefix_lengths` is
  * not NULL. `out` needs room for TEXT_ADDRESS_SIZE bytes for each. Returns how many bytes were written. */
 size_t columns_text(char *out, const uint8_t *addresses, const uint16_t *families, const uint8_t *prefix_lengths,

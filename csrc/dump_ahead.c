@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,6 +14,10 @@
 /* So often, in nanoseconds, a thread that waits for the kernel looks whether it is still wanted, and one that waits for
  * the thread whether there are signals. */
 enum { LOOK_AFTER = 50 * 1000 * 1000 };
+
+/* So long one waits for the other without sleeping: it is about to be ready, and in a virtual machine the kernel likes
+ * to wake a sleeper on the processor of who wakes it, where the two take turns for some milliseconds. */
+enum { STAY_AWAKE = 1000 * 1000 };
 
 struct dump_ahead {
 	struct rtnl_handle handle; /* with a descriptor of its own: nobody closes it while the thread reads */
@@ -79,10 +84,28 @@ void dump_ahead_give(struct dump_ahead *ahead, void *argument)
 	sem_post(&ahead->given);
 }
 
+/* Whether the semaphore could be taken without sleeping. */
+static int taken_soon(sem_t *semaphore)
+{
+	int64_t until;
+
+	if (!sem_trywait(semaphore))
+		return 1;
+	until = rtnl_deadline_after(STAY_AWAKE);
+	do {
+		sched_yield();
+		if (!sem_trywait(semaphore))
+			return 1;
+	} while (!rtnl_is_past(until));
+	return 0;
+}
+
 int dump_ahead_take(struct dump_ahead *ahead)
 {
 	struct timespec until;
 
+	if (taken_soon(&ahead->made))
+		return ahead->results[ahead->next_taken++ % DUMP_AHEAD_MOST];
 	/* Not for as long as it takes: a signal may have come just before, or interrupt nothing. */
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += LOOK_AFTER;
@@ -117,14 +140,18 @@ void dump_ahead_run(struct dump_ahead *ahead)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	do {
-		while (sem_wait(&ahead->given) < 0)
-			;
+		if (!taken_soon(&ahead->given))
+			while (sem_wait(&ahead->given) < 0)
+				;
 		if (atomic_load(&ahead->stopped))
 			return;
 		place = ahead->next_made++ % DUMP_AHEAD_MOST;
-		ahead->dump->argument = ahead->arguments[place];
+		if (ahead->dump->decode)
+			ahead->dump->argument = ahead->arguments[place];
+		else
+			ahead->dump->data = ahead->arguments[place];
 		result = next_block(ahead);
-		ahead->results[place] = result;
+		ahead->results[place] = result == 1 && !ahead->dump->decode ? (int)ahead->dump->length : result;
 		sem_post(&ahead->made);
 	} while (result == 1);
 }

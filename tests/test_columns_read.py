@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from columns_of import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import policies, states
+from test_bulk import host
 from test_c_sources import COMPILER, ENVIRONMENT, ROOT
 from test_docs import rows_under
+from test_policy_rows import wait_for
 from vectors import NEWPOLICY, NEWSA, UPDPOLICY, UPDSA, messages, records
 
 from xfrm_ext import (
@@ -36,6 +39,7 @@ from xfrm_ext import (
     StateCounters,
     Template,
     ValidationError,
+    XfrmError,
 )
 from xfrm_ext._native import ffi, lib
 from xfrm_ext.codec import native
@@ -43,6 +47,7 @@ from xfrm_ext.columns_read import Selection
 from xfrm_ext.constants import uapi
 from xfrm_ext.testing import FakeTransport, inside
 from xfrm_ext.wire import policy_dump_request
+from xfrm_ext.wire.columns_read import Reader
 
 
 def counts(policies: int, states: int) -> dict[int, bytes]:
@@ -201,6 +206,35 @@ def test_several_datagrams(many: Session) -> None:
     found = list(many.spd.dump())
     check(found, many.spd.dump_columns(), many.spd.dump_columns(text=True))
     assert many.spd.dump_columns(["priority"])["priority"].tolist() == list(range(MANY - 1, -1, -1))
+
+
+def test_blocks_that_a_thread_receives(session: Session) -> None:
+    """From the second large block on."""
+    session.spd.load(host(number) for number in range(20_000))
+    found = list(session.spd.dump())
+    threads = len(os.listdir("/proc/self/task"))
+    check(found, session.spd.dump_columns(), session.spd.dump_columns(text=True))
+    wait_for(lambda: len(os.listdir("/proc/self/task")) <= threads)
+
+
+def test_a_block_out_of_the_thread_that_can_not_be_decoded(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.spd.load(host(number) for number in range(20_000))
+    prepare, sizes = Reader.prepare, []
+
+    def prepare_too_little(self: Reader, size: int) -> Any:
+        decoded, argument = prepare(self, size)
+        sizes.append(size)
+        if len(sizes) == 5:
+            self._native.capacity = self._native.rows
+        return decoded, argument
+
+    monkeypatch.setattr(Reader, "prepare", prepare_too_little)
+    with pytest.raises(XfrmError):
+        session.spd.dump_columns()
+    assert len(sizes) == 5
+    assert session.spd.dump_columns().rows == 20_000
 
 
 def test_more_than_there_was_room_for(many: Session) -> None:

@@ -263,22 +263,24 @@ class Handle:
             if not code:
                 return
             yield bytearray(ffi.buffer(data, dump.length)) if decoder is None else decoded
-            if dump.capacity == _FIRST:  # there is more than a little
+            is_first = dump.capacity == _FIRST
+            if is_first:  # there is more than a little
                 data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
                 dump.data = data
-                if decoder is not None and decoder.ahead:
-                    with _DumpAhead(decoder, _DUMP) as ahead:
-                        has_started = ahead.start(native, dump, data, timeout)
-                        while has_started:
-                            code = _EINTR
-                            while code == _EINTR:
-                                self._open()
-                                code = ahead.take()
-                            if code < 0:
-                                raise _failure(code, operation, dump.outcome, request, native.protocol)
-                            if not code:
-                                return
-                            yield ahead.taken()
+            # Decoding by itself takes so little that a thread pays from some thousand messages on.
+            if decoder is not None and decoder.is_threaded == is_first:
+                with _DumpAhead(decoder, _DUMP) as ahead:
+                    has_started = ahead.start(native, dump, data, timeout)
+                    while has_started:
+                        code = _EINTR
+                        while code == _EINTR:
+                            self._open()
+                            code = ahead.take()
+                        if code < 0:
+                            raise _failure(code, operation, dump.outcome, request, native.protocol)
+                        if not code:
+                            return
+                        yield ahead.taken()
 
     def listen(self, *, timeout: float | None = None) -> bytes:
         """Receives one datagram of multicast messages from the kernel.
@@ -302,7 +304,8 @@ class Handle:
 
 
 class _DumpAhead:
-    """Blocks of a dump that a thread receives and decodes. A context manager, which has the thread end.
+    """Blocks of a dump that a thread receives, and decodes if the decoder is threaded. A context manager, which has
+    the thread end.
 
     The thread has all memory that it writes to, and a descriptor of its own; what is here only has it stop, in C: a
     signal handler may raise anywhere, and leave this to be collected.
@@ -313,6 +316,8 @@ class _DumpAhead:
         self._decoder, self._size = decoder, size
         self._given: deque[Any] = deque()
         self._kept: list[Any] = []
+        self._free: list[Any] = []
+        self._taken: Any = None
         self._native: Any = None
 
     def __enter__(self) -> _DumpAhead:
@@ -333,6 +338,9 @@ class _DumpAhead:
         if lib.dump_ahead_new(place, native, dump, nanoseconds):
             return False
         self._native = ffi.gc(place, lib.dump_ahead_stop)
+        if not self._decoder.is_threaded:
+            dump.decode = ffi.NULL
+            self._free.append(data)
         try:
             _thread.start_new_thread(_run_ahead, (place, dump, data, self._kept))
         except RuntimeError as error:
@@ -344,16 +352,33 @@ class _DumpAhead:
     def take(self) -> int:
         """Waits for the next block. What rtnl_dump_next returned, or -EINTR."""
         while len(self._given) < self._decoder.ahead:  # the one taken before is done with
-            decoded, argument = self._decoder.prepare(self._size)
-            if decoded not in self._kept:
-                self._kept.append(decoded)
-            self._given.append(decoded)
-            lib.dump_ahead_give(self._native[0], argument)
-        return lib.dump_ahead_take(self._native[0])  # type: ignore[no-any-return]
+            block, place = self._new_block()
+            if block not in self._kept:
+                self._kept.append(block)
+            self._given.append(block)
+            lib.dump_ahead_give(self._native[0], place)
+        code: int = lib.dump_ahead_take(self._native[0])
+        if code <= 0:
+            return code
+        self._taken = self._given.popleft()
+        if self._decoder.is_threaded:
+            return code
+        self._free.append(self._taken)
+        decoded, argument = self._decoder.prepare(code)
+        failed = self._decoder.function(argument, self._taken, code)
+        self._taken = decoded
+        return int(failed) or 1
+
+    def _new_block(self) -> tuple[Any, Any]:
+        """What the thread is given, and for C."""
+        if self._decoder.is_threaded:
+            return self._decoder.prepare(self._size)
+        block = self._free.pop() if self._free else _new_wiped(_BYTES, self._size)
+        return block, block
 
     def taken(self) -> Any:
-        """The block that `take` waited for."""
-        return self._given.popleft()
+        """What the block that `take` waited for was decoded into."""
+        return self._taken
 
 
 def _run_ahead(place: Any, *_kept: object) -> None:

@@ -75,8 +75,10 @@ class Decoder(Protocol[_Made]):
     function: Any
     """A C function, which gets the argument, the block and its length, and returns 0 or -errno."""
     ahead: int
-    """How many blocks of a long dump may be received and decoded, by a thread, before they are looked at; 0: none,
-    as is best for who does not hold the GIL for long."""
+    """How many blocks of a long dump may be received by a thread before they are looked at."""
+    is_threaded: bool
+    """Whether the thread also decodes them: as is best for who holds the GIL while looking at what was made. The
+    function decodes each block by itself then; otherwise one after another."""
 
     def prepare(self, size: int) -> tuple[_Made, Any]:
         """What a block of at most `size` bytes is decoded into, and the argument for that."""

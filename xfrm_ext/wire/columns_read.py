@@ -44,7 +44,7 @@ _WITHOUT_PLACE = tuple(_FORMS[name] for name in _FORMS if name not in ("mark", "
 
 _COLUMNS = ffi.typeof("struct column_out[]")
 _READER = ffi.typeof("struct columns_reader *")
-_new_unset = ffi.new_allocator(lib.columns_allocate, lib.columns_free, should_clear_after_alloc=False)
+_new_unset = ffi.new_allocator(should_clear_after_alloc=False)
 _TEXTS_AT_ONCE = 4096
 
 
@@ -95,7 +95,7 @@ class Reader:
         return int(self._native.rows)
 
     function = ffi.addressof(lib, "columns_decode")
-    ahead = 0
+    ahead, is_threaded = 3, False
 
     def prepare(self, size: int) -> tuple[Reader, Any]:
         """Makes room for the rows of a block of at most `size` bytes, and returns the function's argument."""
