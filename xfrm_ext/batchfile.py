@@ -61,7 +61,7 @@ class BatchFile:
         OSError when the file is written meanwhile."""
         before = self._version()
         count = self._check_halves(only_adds)
-        if self._version() != before:
+        if self._text is None and self._version() != before:
             raise OSError(errno.EBUSY, "the file is being written", self.path)
         return count
 
