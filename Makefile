@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k text' to choose some).
 # Without the tests of what is C in either run (sockets, batch files' bulk, the C itself, benchmarks) and of both codecs
 # at once.
 test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with the codec in Python.
-	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py c_sources.py wire.py policy_rows.py benchmarks.py) $(ARGS)
+	XFRM_EXT_CODEC=pure $(IN_VENV) -m pytest $(addprefix --ignore=tests/test_,rtnl.py bulk.py batchfile_load.py c_sources.py wire.py policy_rows.py benchmarks.py) $(ARGS)
 
 test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
 	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
