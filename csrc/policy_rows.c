@@ -5,6 +5,7 @@
 #include <linux/netlink.h>
 #include <string.h>
 
+#include "hash.h"
 #include "text.h"
 #include "uapi.h"
 
@@ -25,22 +26,16 @@ enum { PIECES = sizeof(common) / sizeof(common[0]), NEW = UINT32_MAX };
 
 enum { CONVERTED = 512, TYPE = offsetof(struct nlmsghdr, nlmsg_type) };
 
-static uint64_t mix(uint64_t value, const uint8_t *data, size_t size)
+static uint64_t hash_bytes(uint64_t value, const uint8_t *data, size_t size)
 {
-	uint64_t word;
+	uint64_t last = 0;
 
-	for (; size >= sizeof(word); data += sizeof(word), size -= sizeof(word)) {
-		memcpy(&word, data, sizeof(word));
-		value = (value ^ word) * 0x9e3779b97f4a7c15u;
-		value ^= value >> 29;
-	}
-	if (size) {
-		word = 0;
-		memcpy(&word, data, size);
-		value = (value ^ word) * 0x9e3779b97f4a7c15u;
-		value ^= value >> 29;
-	}
-	return value;
+	for (; size >= sizeof(last); data += sizeof(last), size -= sizeof(last))
+		value = hash_more(value, data);
+	if (!size)
+		return value;
+	memcpy(&last, data, size);
+	return hash_more(value, &last);
 }
 
 static uint64_t hash(const uint8_t *message, size_t size)
@@ -49,8 +44,8 @@ static uint64_t hash(const uint8_t *message, size_t size)
 	unsigned i;
 
 	for (i = 0; i < PIECES; i++)
-		value = mix(value, message + common[i].start, common[i].size);
-	return mix(value, message + BEHIND, size - BEHIND);
+		value = hash_bytes(value, message + common[i].start, common[i].size);
+	return hash_bytes(value, message + BEHIND, size - BEHIND);
 }
 
 static int same_kind(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size)
@@ -137,7 +132,7 @@ static int convert(struct policy_rows *rows, const uint8_t *data, size_t length)
 		if (row == rows->most)
 			return -EMSGSIZE;
 		/* By their attributes: the rest is mostly alike. */
-		before = &some[size > BEHIND ? mix(size, message + BEHIND, size - BEHIND) >> 32 & (CONVERTED - 1) : 0];
+		before = &some[size > BEHIND ? hash_bytes(size, message + BEHIND, size - BEHIND) >> 32 & (CONVERTED - 1) : 0];
 		if (before->length && !memcmp(data + before->position + TYPE, message + TYPE, sizeof(header.nlmsg_type)) &&
 		    same_kind(message, size, data + before->position, before->length)) {
 			if (rows->capacity - used < before->size)

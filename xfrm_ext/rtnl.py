@@ -268,7 +268,7 @@ class Handle:
                 data, dump.capacity = _new_wiped(_BYTES, _DUMP), _DUMP
                 dump.data = data
             # Decoding by itself takes so little that a thread pays from some thousand messages on.
-            if decoder is not None and decoder.is_threaded == is_first:
+            if decoder is not None and decoder.decodes_in_thread == is_first:
                 with _DumpAhead(decoder, _DUMP) as ahead:
                     has_started = ahead.start(native, dump, data, timeout)
                     while has_started:
@@ -304,8 +304,8 @@ class Handle:
 
 
 class _DumpAhead:
-    """Blocks of a dump that a thread receives, and decodes if the decoder is threaded. A context manager, which has
-    the thread end.
+    """Blocks of a dump that a thread receives, and decodes if the decoder says so. A context manager, which has the
+    thread end.
 
     The thread has all memory that it writes to, and a descriptor of its own; what is here only has it stop, in C: a
     signal handler may raise anywhere, and leave this to be collected.
@@ -338,7 +338,7 @@ class _DumpAhead:
         if lib.dump_ahead_new(place, native, dump, nanoseconds):
             return False
         self._native = ffi.gc(place, lib.dump_ahead_stop)
-        if not self._decoder.is_threaded:
+        if not self._decoder.decodes_in_thread:
             dump.decode = ffi.NULL
             self._free.append(data)
         try:
@@ -361,7 +361,7 @@ class _DumpAhead:
         if code <= 0:
             return code
         self._taken = self._given.popleft()
-        if self._decoder.is_threaded:
+        if self._decoder.decodes_in_thread:
             return code
         self._free.append(self._taken)
         decoded, argument = self._decoder.prepare(code)
@@ -371,7 +371,7 @@ class _DumpAhead:
 
     def _new_block(self) -> tuple[Any, Any]:
         """What the thread is given, and for C."""
-        if self._decoder.is_threaded:
+        if self._decoder.decodes_in_thread:
             return self._decoder.prepare(self._size)
         block = self._free.pop() if self._free else _new_wiped(_BYTES, self._size)
         return block, block

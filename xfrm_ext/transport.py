@@ -76,9 +76,9 @@ class Decoder(Protocol[_Made]):
     """A C function, which gets the argument, the block and its length, and returns 0 or -errno."""
     ahead: int
     """How many blocks of a long dump may be received by a thread before they are looked at."""
-    is_threaded: bool
-    """Whether the thread also decodes them: as is best for who holds the GIL while looking at what was made. The
-    function decodes each block by itself then; otherwise one after another."""
+    decodes_in_thread: bool
+    """Whether that thread also decodes them: best for who holds the GIL while looking at what was made. Each block
+    is decoded into something of its own then. Otherwise who takes a block decodes it, while the thread receives."""
 
     def prepare(self, size: int) -> tuple[_Made, Any]:
         """What a block of at most `size` bytes is decoded into, and the argument for that."""

@@ -95,7 +95,7 @@ class Reader:
         return int(self._native.rows)
 
     function = ffi.addressof(lib, "columns_decode")
-    ahead, is_threaded = 3, False
+    ahead, decodes_in_thread = 3, False
 
     def prepare(self, size: int) -> tuple[Reader, Any]:
         """Makes room for the rows of a block of at most `size` bytes, and returns the function's argument."""

@@ -99,7 +99,7 @@ class RowsDecoder:
     """What Transport.dump_decoded makes PolicyRows of its blocks with. Of one dump: it knows the kinds so far."""
 
     function = ffi.addressof(lib, "policy_rows_decode")
-    ahead, is_threaded = 3, True
+    ahead, decodes_in_thread = 3, True
 
     def __init__(self, prefixes: Callable[[], bool]) -> None:
         """`prefixes` says, before each block, whether the texts of prefixes are wanted."""
