@@ -184,7 +184,7 @@ def case_real(bench: Bench) -> Groups:
         leave_out: tuple[str, ...] = ("columns", "one_by_one", "pure_one", "pure_batch")
         if shape == "shuffled":  # what they add is known by then, and they take minutes
             leave_out += ("ip", "libnl")
-        group = load_group(bench, table, leave_out, rounds=3)
+        group = load_group(bench, table, leave_out, rounds=7)
         families = [sum(row.family == family for row in rows) for family in (policies.INET, policies.INET6)]
         note(f"  {families[0]} of IPv4, {families[1]} of IPv6")
         group |= {"ipv4": families[0], "ipv6": families[1], "invented": bench.options.real_table is None}
