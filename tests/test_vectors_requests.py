@@ -36,7 +36,11 @@ CODEC = select()
 encode, decode = CODEC.encode, CODEC.decode
 
 REQUESTS = records("requests")
-REFUSED = records("refused")
+REFUSED = [
+    record
+    for record in records("refused")
+    if record["argv"][2] == "policy" and record["argv"][3] not in ("set", "setdefault")
+]
 
 # --- the differences --------------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@
 
     XfrmError
     ├── ValidationError (ValueError)      a value breaks a rule; nothing was sent
-    │   └── BatchFileError                a line of a batch file does
+    │   ├── BatchFileError                a line of a batch file does
+    │   ├── CommandError                  a command line does
+    │   └── SetkeyError                   a statement of a setkey.conf does
     ├── KernelError (OSError)             the kernel refused: errno, its words, the attribute, the item
     │   ├── AlreadyExists (FileExistsError)       EEXIST
     │   ├── NotFound (LookupError)                ENOENT, ESRCH
@@ -41,6 +43,7 @@ __all__ = [
     "BatchFileError",
     "BusyError",
     "ClosedError",
+    "CommandError",
     "KernelError",
     "LoadError",
     "NotCompiledError",
@@ -50,6 +53,7 @@ __all__ = [
     "RekeyError",
     "RepliesLost",
     "ReplyTimeout",
+    "SetkeyError",
     "ValidationError",
     "XfrmError",
     "compiled_module_needed",
@@ -93,6 +97,38 @@ class BatchFileError(ValidationError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.line, self.reason, self.index)
+
+
+class CommandError(ValidationError):
+    """A command line is wrong. Nothing was sent.
+
+    ``field`` is the keyword. ``status`` is what `ip` exits with: 255 where one word is wrong, 1 where words do not
+    go together.
+    """
+
+    def __init__(self, field: str, value: str | None, rule: str, status: int = 255) -> None:
+        super().__init__(field, value, rule)
+        self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.rule, self.status)
+
+
+class SetkeyError(ValidationError):
+    """A statement of a setkey.conf is wrong, or asks for what XFRM does not have. It was not sent.
+
+    ``path``, ``line`` and ``column`` (both from 1) say where, ``reason`` why.
+    """
+
+    def __init__(self, path: str, line: int, column: int, reason: str) -> None:
+        super().__init__(f"{path}:{line}:{column}", None, reason)
+        self.path = path
+        self.line = line
+        self.column = column
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.line, self.column, self.reason)
 
 
 class KernelError(XfrmError, OSError):
