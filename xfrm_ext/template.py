@@ -49,7 +49,7 @@ class Template(Value):
     spi: int = 0
     """SPI that the state must have; 0: any."""
     reqid: int = 0
-    """Request id that the state must have; 0: any."""
+    """Request id that the state must have. 0: for packets that come in any, for those that leave 0."""
     mode: Mode = Mode.TRANSPORT
     """transport, tunnel, beet, iptfs, ro or in_trigger."""
     level: Level = Level.REQUIRED
