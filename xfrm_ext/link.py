@@ -168,13 +168,13 @@ class Links:
     def _get(self, socket: Transport, which: str | int | XfrmInterface) -> XfrmInterface:
         if isinstance(which, XfrmInterface):
             which = which.index
-        index, attributes = 0, wire.number(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+        index, attributes = 0, b""
         if isinstance(which, str):
-            attributes += wire.name(_check_name(which))
+            attributes = wire.name(_check_name(which))
         else:
             index = integer(which, "XfrmInterface.index", _INDEX_MAX, least=1)
         operation = f"find XFRM interface {which}"
-        request = wire.link_message(uapi.RTM_GETLINK, wire.REQUEST, attributes, index=index)
+        request = wire.link_request(attributes, index)
         try:
             reply = socket.talk(request, operation, answer=True, timeout=self._session.timeout)
         except KernelError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what not every program needs is imported when it is used: i
     from xfrm_ext.link import Links
     from xfrm_ext.migrate import Migration, StateMigration
     from xfrm_ext.probe import Features
+    from xfrm_ext.rtnl import Handle
     from xfrm_ext.sad import Sad
     from xfrm_ext.state import State
     from xfrm_ext.statistics import Statistics
@@ -60,7 +61,7 @@ class Session:
     ) -> None:
         self.timeout = seconds(timeout, "Session.timeout")
         self._codec: Codec = codecs.select(codec)
-        self._transport: Transport = _Shared(_open(netns) if transport is None else transport)
+        self._transport: Transport = _Shared(open_in(netns) if transport is None else transport)
         self.spd = Spd(self)
 
     @cached_property
@@ -202,7 +203,8 @@ class Session:
             beside.close()
 
 
-def _open(netns: NetnsLike | None) -> Transport:
+def open_in(netns: NetnsLike | None) -> Handle:
+    """A socket in a network namespace, as Session takes it. Raises KernelError, ValidationError."""
     with compiled_module_needed("a connection to the kernel"):
         from xfrm_ext.rtnl import open_byproto
     if netns is None:

@@ -57,13 +57,28 @@ def link_message(
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
-def link_fields(message: bytes | bytearray) -> dict[str, Any] | None:
-    """The fields of an RTM_NEWLINK message, by name; None: of another kind of link. Raises ProtocolError."""
+def link_request(attributes: bytes = b"", index: int = 0) -> bytes:
+    """RTM_GETLINK for the interface with this index, or that the attributes name, without its counters."""
+    mask = number(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+    return link_message(uapi.RTM_GETLINK, REQUEST, mask + attributes, index=index)
+
+
+def link_name(message: bytes | bytearray) -> str:
+    """IFLA_IFNAME of an RTM_NEWLINK message. Raises ProtocolError."""
+    return _text(_outer(message).get(uapi.IFLA_IFNAME, b""))
+
+
+def _outer(message: bytes | bytearray) -> dict[int, bytes]:
     begin = _HEADER.size + _INFO.size
     if len(message) < begin or _HEADER.unpack_from(message)[1] != uapi.RTM_NEWLINK:
         raise ProtocolError("a link message is too short, or another one")
+    return _attributes(bytes(message[begin:]))
+
+
+def link_fields(message: bytes | bytearray) -> dict[str, Any] | None:
+    """The fields of an RTM_NEWLINK message, by name; None: of another kind of link. Raises ProtocolError."""
+    outer = _outer(message)
     _, _, index, flags, _ = _INFO.unpack_from(message, _HEADER.size)
-    outer = _attributes(bytes(message[begin:]))
     info = _attributes(outer.get(uapi.IFLA_LINKINFO, b""))
     if _text(info.get(uapi.IFLA_INFO_KIND, b"")) != _KIND.decode():
         return None

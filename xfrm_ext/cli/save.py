@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""`xfrm save`: all policies and states as a file that `xfrm load` reads. See docs/load.md."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TextIO
+
+from xfrm_ext.cli.formats import FORMATS
+from xfrm_ext.constants import Direction, Protocol
+from xfrm_ext.errors import ValidationError
+from xfrm_ext.lifetime import UNUSED
+from xfrm_ext.policy import Policy
+from xfrm_ext.wire.layouts import HEADER, POLICY
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from xfrm_ext.cli.context import Context
+    from xfrm_ext.state import State
+
+    Write = Callable[[Policy | State], str]
+    """The text for one value. Raises ValidationError for what its format can't express."""
+
+_PIECE = 1024  # values whose text is made at once
+_PROTOCOLS = (Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO)
+_DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD)
+_CURRENT, _PRIORITY, _INDEX, _DIRECTION = (
+    HEADER.size + POLICY.place(name).offset for name in ("current", "priority", "index", "direction")
+)
+_UNUSED, _NO_INDEX = bytes(_PRIORITY - _CURRENT), bytes(_DIRECTION - _INDEX)
+
+
+def run(words: list[str], context: Context) -> int:
+    """`xfrm save` with these words. Returns 0; 1: the format can't express all that there is."""
+    options = _options(words)
+    save = _Save(options, context)
+    with _output(options.output, context) as out:
+        save.write_to(out)
+    return save.report()
+
+
+def _options(words: list[str]) -> Namespace:
+    from xfrm_ext.cli.arguments import Arguments
+
+    parser = Arguments(
+        "save",
+        "Writes policies and states in a form that `xfrm load` reads. States that have keys are written with "
+        "--with-keys alone.",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="ip", help="default: ip, of `ip -batch`")
+    parser.add_argument("--with-keys", action="store_true", help="with the states that have keys, and those keys")
+    parser.add_argument("--policies", action="store_true", help="policies alone, unless --states is given too")
+    parser.add_argument("--states", action="store_true", help="states alone, unless --policies is given too")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="readable by its owner only; default: standard output"
+    )
+    return parser.parse_args(words)
+
+
+class _Save:
+    """One run of `xfrm save`."""
+
+    def __init__(self, options: Namespace, context: Context) -> None:
+        self._options = options
+        self._context = context
+        self._write: Write = {"ip": self._as_line, "setkey": self._as_statement, "json": self._as_json}[
+            options.format
+        ]
+        self._inexpressible: Counter[tuple[str, str]] = Counter()
+        self._without_keys = 0
+
+    def write_to(self, out: TextIO) -> None:
+        """Writes states, then policies: were it the other way, packets would ask for states that come yet."""
+        session = self._context.session()
+        both = self._options.policies == self._options.states
+        if self._options.format == "setkey":
+            from xfrm_ext.setkey import to_setkey
+
+            out.write(to_setkey(()))  # the line that says how to read the others
+        if both or self._options.states:
+            for text in self._oldest_first(self._states(session.sad.dump())):
+                out.write(text)
+        if both or self._options.policies:
+            for text in self._oldest_first(self._policies(session.spd.dump())):
+                out.write(text)
+
+    def report(self) -> int:
+        """Says on stderr what was left out. Returns the exit status."""
+        say = self._context.err.write
+        if self._without_keys:
+            say(f"{_number(self._without_keys, 'state')} with keys left out: --with-keys writes them\n")
+        for (what, field), count in self._inexpressible.most_common():
+            say(f"{_number(count, what)} left out: format {self._options.format} can't express {field}\n")
+        return 1 if self._inexpressible else 0
+
+    def _oldest_first(self, values: Iterator[Policy | State]) -> Iterator[str]:
+        """The texts of values that come newest first, as the kernel dumps them: loaded in this order, they are in
+        the same order again, which decides between policies of the same priority. Meanwhile the texts are kept,
+        compressed."""
+        pieces = []
+        while some := list(islice(values, _PIECE)):
+            text = "".join(self._text(value) for value in reversed(some))
+            pieces.append(zlib.compress(text.encode("utf-8", "surrogateescape"), 1))
+        while pieces:
+            yield zlib.decompress(pieces.pop()).decode("utf-8", "surrogateescape")
+
+    def _text(self, value: Policy | State) -> str:
+        try:
+            return self._write(value)
+        except ValidationError as error:
+            what = "policy" if isinstance(value, Policy) else "state"
+            self._inexpressible[what, error.field] += 1
+            return ""
+
+    # What of values is written: nothing that the kernel counts and numbers itself.
+
+    def _policies(self, policies: Iterable[Policy]) -> Iterator[Policy]:
+        for policy in policies:
+            data = policy._wire
+            if data[_DIRECTION] not in _DIRECTIONS:
+                continue  # a socket's, which nobody else can add
+            plain: Policy = Policy._from_wire(
+                data[:_CURRENT] + _UNUSED + data[_PRIORITY:_INDEX] + _NO_INDEX + data[_DIRECTION:]
+            )
+            if plain.security_context is not None:
+                plain = replace(plain, security_context=_as_sent(plain.security_context))
+            yield plain
+
+    def _states(self, states: Iterable[State]) -> Iterator[State]:
+        from xfrm_ext.lookup import larval
+        from xfrm_ext.state import NO_STATISTICS
+
+        for state in states:
+            if larval(state) or state.protocol not in _PROTOCOLS:
+                continue  # waits for its keys, or was made by the kernel, for a tunnel of IPComp
+            if not self._options.with_keys and _has_keys(state):
+                self._without_keys += 1
+                continue
+            yield replace(
+                state,
+                current=UNUSED,
+                statistics=NO_STATISTICS,
+                last_used=None,
+                security_context=_as_sent(state.security_context),
+            )
+
+    # The formats.
+
+    def _as_line(self, value: Policy | State) -> str:
+        from xfrm_ext.iproute2.as_command import words_of
+        from xfrm_ext.iproute2.batch import join
+
+        words = words_of(value, show_keys=True, interface_name=self._context.interface_name)
+        return f"{join(words)}\n"
+
+    def _as_statement(self, value: Policy | State) -> str:
+        from xfrm_ext.setkey import to_setkey
+
+        return to_setkey((value,), show_keys=True).partition("\n")[2]
+
+    def _as_json(self, value: Policy | State) -> str:
+        from xfrm_ext.documents import line, to_document
+
+        return line(to_document(value, show_keys=True, interface_name=self._context.interface_name))
+
+
+def _number(count: int, what: str) -> str:
+    plural = {"policy": "policies", "state": "states"}[what]
+    return f"{count:,} {what if count == 1 else plural}"
+
+
+def _as_sent(context: Any) -> Any:
+    """A security context as it was sent: the kernel answers with one NUL more."""
+    return (
+        context
+        if context is None or context.terminated < 2
+        else replace(context, terminated=context.terminated - 1)
+    )
+
+
+def _has_keys(state: State) -> bool:
+    algorithms = (state.authentication, state.encryption, state.aead, state.compression)
+    return any(one is not None and len(one.key) for one in algorithms) or any(
+        one.has_key for one in state.attributes
+    )
+
+
+@contextmanager
+def _output(path: str | None, context: Context) -> Iterator[TextIO]:
+    """Where to write: standard output, or a file that takes its name when all is in it, and on the disk. Nobody
+    but its owner may read it at any moment. Raises OSError."""
+    if path is None:
+        yield context.out
+        return
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a terminal stays what it is
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as out:
+                yield out
+            return
+    path = os.path.realpath(path)  # what a link points at is written, not the link
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    number = os.open(temporary, flags, 0o600)
+    try:
+        with open(number, "w", encoding="utf-8", errors="surrogateescape") as out:
+            os.fchmod(number, 0o600)  # whatever the umask is
+            yield out
+            out.flush()
+            os.fsync(number)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)  # the name
+    finally:
+        os.close(directory)
