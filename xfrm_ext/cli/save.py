@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 _PIECE = 1024  # values whose text is made at once
 _PROTOCOLS = (Protocol.ESP, Protocol.AH, Protocol.COMP, Protocol.ROUTE2, Protocol.HAO)
 _DIRECTIONS = (Direction.IN, Direction.OUT, Direction.FWD)
-_CURRENT, _PRIORITY, _INDEX, _DIRECTION = (
-    HEADER.size + POLICY.place(name).offset for name in ("current", "priority", "index", "direction")
+_LIFETIME, _CURRENT, _PRIORITY, _INDEX, _DIRECTION = (
+    HEADER.size + POLICY.place(name).offset for name in ("lifetime", "current", "priority", "index", "direction")
 )
+_KEPT = 4096  # texts of what policies have in common
 _UNUSED, _NO_INDEX = bytes(_PRIORITY - _CURRENT), bytes(_DIRECTION - _INDEX)
 
 
@@ -76,6 +77,7 @@ class _Save:
         ]
         self._inexpressible: Counter[tuple[str, str]] = Counter()
         self._without_keys = 0
+        self._tails: dict[bytes, str] = {}
 
     def write_to(self, out: TextIO) -> None:
         """Writes states, then policies: were it the other way, packets would ask for states that come yet."""
@@ -127,12 +129,9 @@ class _Save:
             data = policy._wire
             if data[_DIRECTION] not in _DIRECTIONS:
                 continue  # a socket's, which nobody else can add
-            plain: Policy = Policy._from_wire(
+            yield Policy._from_wire(
                 data[:_CURRENT] + _UNUSED + data[_PRIORITY:_INDEX] + _NO_INDEX + data[_DIRECTION:]
             )
-            if plain.security_context is not None:
-                plain = replace(plain, security_context=_as_sent(plain.security_context))
-            yield plain
 
     def _states(self, states: Iterable[State]) -> Iterator[State]:
         from xfrm_ext.lookup import larval
@@ -155,20 +154,41 @@ class _Save:
     # The formats.
 
     def _as_line(self, value: Policy | State) -> str:
-        from xfrm_ext.iproute2.as_command import words_of
+        from xfrm_ext.iproute2.as_command import policy_selector, words_of
         from xfrm_ext.iproute2.batch import join
 
-        words = words_of(value, show_keys=True, interface_name=self._context.interface_name)
-        return f"{join(words)}\n"
+        name = self._context.interface_name
+        if isinstance(value, Policy):
+            packets = join(policy_selector(value.selector, name))
+            return f"xfrm policy add {packets} {self._tail(value)}\n"
+        return f"{join(words_of(value, show_keys=True, interface_name=name))}\n"
+
+    def _tail(self, policy: Policy) -> str:
+        """What stands behind the selector: often the same for many."""
+        data = policy._wire[_LIFETIME:]
+        found = self._tails.get(data)
+        if found is None:
+            from xfrm_ext.iproute2.as_command import policy_rest
+            from xfrm_ext.iproute2.batch import join
+
+            found = join(policy_rest(_policy_as_sent(policy), self._context.interface_name))
+            if len(self._tails) >= _KEPT:
+                self._tails.clear()
+            self._tails[data] = found
+        return found
 
     def _as_statement(self, value: Policy | State) -> str:
         from xfrm_ext.setkey import to_setkey
 
+        if isinstance(value, Policy):
+            value = _policy_as_sent(value)
         return to_setkey((value,), show_keys=True).partition("\n")[2]
 
     def _as_json(self, value: Policy | State) -> str:
         from xfrm_ext.documents import line, to_document
 
+        if isinstance(value, Policy):
+            value = _policy_as_sent(value)
         return line(to_document(value, show_keys=True, interface_name=self._context.interface_name))
 
 
@@ -184,6 +204,11 @@ def _as_sent(context: Any) -> Any:
         if context is None or context.terminated < 2
         else replace(context, terminated=context.terminated - 1)
     )
+
+
+def _policy_as_sent(policy: Policy) -> Policy:
+    context = policy.security_context
+    return policy if context is None else replace(policy, security_context=_as_sent(context))
 
 
 def _has_keys(state: State) -> bool:

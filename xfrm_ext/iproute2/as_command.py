@@ -84,7 +84,7 @@ def words_of(
         raise ValidationError("operation", shown(operation), "is not add or update")
     name = interface_name or _interface_name
     if isinstance(value, Policy):
-        return ["xfrm", "policy", operation, *_policy(value, name)]
+        return ["xfrm", "policy", operation, *policy_selector(value.selector, name), *policy_rest(value, name)]
     from xfrm_ext.state import State
 
     if isinstance(value, State):
@@ -216,12 +216,17 @@ def _no_attributes(value: Any, owner: str) -> None:
 # --- policies -------------------------------------------------------------------------------------------------
 
 
-def _policy(policy: Policy, name: InterfaceName) -> list[str]:
-    _no_attributes(policy, "Policy")
-    words = _selector(policy.selector, "Policy.selector", name)
-    if not policy.selector.family:
+def policy_selector(selector: Selector, name: InterfaceName) -> list[str]:
+    """The words of a policy that say which packets it is for. Raises as `to_command` does."""
+    if not selector.family:
         raise _unsaid("Policy.selector.family", 0, "is none, which no policy of `ip xfrm` has")
-    words += ["dir", _member(policy.direction, "Policy.direction")]
+    return _selector(selector, "Policy.selector", name)
+
+
+def policy_rest(policy: Policy, name: InterfaceName) -> list[str]:
+    """All words behind those."""
+    _no_attributes(policy, "Policy")
+    words = ["dir", _member(policy.direction, "Policy.direction")]
     words += _context(policy.security_context, "Policy")
     words += _mark("mark", policy.mark)
     if policy.index:

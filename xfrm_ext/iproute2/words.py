@@ -7,6 +7,7 @@ CommandError, with the keyword as ``field``. A family is AF_INET, AF_INET6 or 0 
 
 from __future__ import annotations
 
+from _socket import inet_pton  # socket takes ten times as long to import
 from sys import byteorder
 
 TYPE_CHECKING = False  # typing's own, whose import would take longer than a short command
@@ -116,8 +117,13 @@ def unpadded(message: Any, size: int) -> bytes:
 # --- numbers ----------------------------------------------------------------------------------------------
 
 
+_FIRST_DIGITS = frozenset("123456789")
+
+
 def _unsigned(text: str) -> int:
     """A number as strtoul reads one with base 0; -1 for what is none, or negative."""
+    if text[:1] in _FIRST_DIGITS and text.isascii() and text.isdigit() and len(text) < 20:
+        return int(text)  # the usual form
     digits = text[1:] if text[:1] == "+" else text
     base = 10
     if digits[:2] in ("0x", "0X"):
@@ -145,6 +151,10 @@ _EVERYWHERE = ("any", "all", "default")
 
 def ipv4(text: str) -> bytes | None:
     """One to four numbers with dots between them; what is left out behind them is 0."""
+    try:
+        return inet_pton(INET, text) + bytes(12)  # the usual form, in a fifth of the time
+    except (OSError, ValueError):
+        pass
     parts = [_unsigned(part) for part in text.split(".")]
     if len(parts) > 4 or not all(0 <= part <= U8 for part in parts):
         return None
