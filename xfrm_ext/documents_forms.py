@@ -62,6 +62,16 @@ def word(member: Enumeration | Flags) -> str:
     return _WORDS.get(name) or name.lower().replace("_", "-")
 
 
+def word_of(kind: type[Enumeration], value: int) -> str | int:
+    """The word for a number; the number itself where only the kernel knows it."""
+    return words(kind).get(value, int(value))
+
+
+def packet_protocol(number: int) -> str | int:
+    """The same for the number of an IP protocol."""
+    return _PACKET_PROTOCOLS.get(number, int(number))
+
+
 @functools.cache
 def words(kind: type[Enumeration] | type[Flags]) -> dict[int, str]:
     """The words for all members of a class, by their numbers."""
@@ -267,7 +277,7 @@ FORMS: dict[str, Form] = {
         lambda value, style: None if value is None else time_text(value),
         lambda value, lookup: None if value is None else _read_time(value, lookup),
     ),
-    "Selector.protocol": Form(lambda value, style: _PACKET_PROTOCOLS.get(value, value), _read_packet_protocol),
+    "Selector.protocol": Form(lambda value, style: packet_protocol(value), _read_packet_protocol),
     "payload": Form(write_bytes, read_bytes),
     "key": Form(write_bytes, read_bytes),
 }

@@ -8,8 +8,7 @@ needs the compiled module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from xfrm_ext import wire
 from xfrm_ext.constants import AttributeType
@@ -20,15 +19,17 @@ _Decoded = TypeVar("_Decoded")
 _Made = TypeVar("_Made", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+# No dataclasses here: importing the module takes longer than a short command.
+
+
+class Outcome(NamedTuple):
     """What the kernel said of one message that it refused.
 
     ``index`` of the message in its batch, ``errno``, the kernel's ``text`` (extended ACK), the ``offset`` of
     the attribute at fault in the message as sent (0: none), the type of an attribute that is missing (0: none).
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs
     errno: int
     text: str = ""
     offset: int = 0
@@ -47,19 +48,22 @@ class Outcome:
         return kernel_error(self.errno, operation, self.text, attribute, index, line)
 
 
-@dataclass(slots=True)
 class BatchOutcome:
     """What became of a batch of messages: of [0, acked) everything is known; [acked, sent) were handed to the
     kernel, and their outcome is unknown unless it is among ``failures``; the rest was not sent."""
 
-    acked: int = 0
-    sent: int = 0
-    failures: list[Outcome] = field(default_factory=list)
-    error: int = 0
-    """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
-    _noted: Callable[[], tuple[int, int, list[Outcome]]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    __slots__ = ("_noted", "acked", "error", "failures", "sent")
+
+    def __init__(self) -> None:
+        self.acked = 0
+        self.sent = 0
+        self.failures: list[Outcome] = []
+        self.error = 0
+        """0, or the errno that ended it: ENOBUFS (replies were lost), ETIMEDOUT, or one of sending."""
+        self._noted: Callable[[], tuple[int, int, list[Outcome]]] | None = None
+
+    def __repr__(self) -> str:
+        return f"BatchOutcome(acked={self.acked}, sent={self.sent}, failures={self.failures}, error={self.error})"
 
     def settle(self) -> None:
         """Takes over what the transport has noted. `talk_batch` does so before it returns; but a signal handler

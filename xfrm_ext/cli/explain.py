@@ -5,7 +5,7 @@ docs/look.md."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.cli.outline import BAD, GOOD, SECONDARY, WARNING, Node, policy_text, show, state_text, template_text
@@ -29,6 +29,7 @@ from xfrm_ext.template import Template
 
 if TYPE_CHECKING:
     from xfrm_ext.cli.context import Context
+    from xfrm_ext.info import PolicyDefaults
 
 _DIRECTIONS = {"in": Direction.IN, "out": Direction.OUT, "fwd": Direction.FWD}
 _PTYPES = {"main": PolicyType.MAIN, "sub": PolicyType.SUB}
@@ -88,14 +89,19 @@ class _Question:
 class _Answer:
     """What was found."""
 
-    def __init__(self, question: _Question, context: Context) -> None:
+    def __init__(
+        self,
+        question: _Question,
+        policies: list[Policy],
+        states: Callable[[], Iterable[State]],
+        defaults: PolicyDefaults | None,
+    ) -> None:
+        """Policies and states in the order of a dump; `states` is only called where they matter."""
         self.question = question
-        session = context.session()
         packet, direction = question.packet, question.direction
-        policies = list(session.spd.dump())
         if question.policy_type is not None:
             policies = [one for one in policies if one.policy_type == question.policy_type]
-        self.verdict: Verdict = verdict(policies, packet, direction, session.spd.defaults())
+        self.verdict: Verdict = verdict(policies, packet, direction, defaults)
         self.near: list[tuple[Policy, str]] = []
         if question.all:
             for policy in in_order(policies, direction):
@@ -104,12 +110,12 @@ class _Answer:
                     self.near.append((policy, reasons[0]))
         self.templates: list[tuple[Policy, list[_Found]]] = []
         if not self.verdict.blocked and any(one.templates for one in self.verdict.applied):
-            states, now = list(session.sad.dump()), time.time()
+            known, now = list(states()), time.time()
             for policy in self.verdict.applied:
                 if direction == Direction.OUT:
-                    found = [_Found.leaving(one) for one in resolve(policy, packet, states, now)]
+                    found = [_Found.leaving(one) for one in resolve(policy, packet, known, now)]
                 else:
-                    found = [_Found.arriving(one, packet, states, now) for one in policy.templates]
+                    found = [_Found.arriving(one, packet, known, now) for one in policy.templates]
                 self.templates.append((policy, found))
         self.result, self.text = self._result()
 
@@ -232,6 +238,7 @@ def _template_node(found: _Found, question: _Question) -> Node:
 
 def _document(answer: _Answer, context: Context) -> dict[str, Any]:
     from xfrm_ext.documents import to_document
+    from xfrm_ext.documents_forms import packet_protocol
 
     def written(value: Policy | State) -> dict[str, Any]:
         return to_document(value, interface_name=context.interface_name)
@@ -243,7 +250,8 @@ def _document(answer: _Answer, context: Context) -> dict[str, Any]:
         "kind": "explanation",
         "packet": {
             **{name: getattr(packet, name) for name in (*fields, "mark", "if_id", "interface", "cpu")},
-            "protocol": protocol_text(int(packet.protocol)),
+            "protocol": packet_protocol(int(packet.protocol)),
+            "interface_name": context.interface_name(packet.interface) if packet.interface else None,
         },
         "direction": answer.question.direction.name.lower(),
         "result": answer.result,
@@ -281,7 +289,8 @@ def run(words: list[str], context: Context) -> int:
 
         context.out.write(text("explain"))
         return 0
-    answer = _Answer(_Question(words, context), context)
+    question, session = _Question(words, context), context.session()
+    answer = _Answer(question, list(session.spd.dump()), session.sad.dump, session.spd.defaults())
     if context.json:
         from xfrm_ext.documents import line
 

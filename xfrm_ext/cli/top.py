@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.cli.top_model import SORTS, Row, Sample, Shown, View, duration, short, state_name
 from xfrm_ext.constants import Action, Direction, Mode, PolicyType, Protocol, StateDirection
-from xfrm_ext.documents_forms import time_text, word
+from xfrm_ext.documents_forms import packet_protocol, time_text, word_of
 from xfrm_ext.errors import KernelError
 from xfrm_ext.iproute2.words import wrong
-from xfrm_ext.lookup import protocol_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -87,10 +86,10 @@ def _states(columns: Any) -> Iterator[Row]:
     for row in _rows(columns, _STATE):
         for name, other in _COUNTERS.items():
             row[other] = row.pop(name)
-        row["protocol"] = word(Protocol(row["protocol"]))
-        row["mode"] = word(Mode(row["mode"]))
+        row["protocol"] = word_of(Protocol, row["protocol"])
+        row["mode"] = word_of(Mode, row["mode"])
         row["spi"] = f"{row['spi']:#010x}"
-        row["direction"] = word(StateDirection(row["direction"])) if row["direction"] else None
+        row["direction"] = word_of(StateDirection, row["direction"]) if row["direction"] else None
         if not row["mark_mask"]:
             row["mark"] = row["mark_mask"] = None
         row["if_id"] = row["if_id"] or None
@@ -102,10 +101,10 @@ def _policies(columns: Any) -> list[Row]:
     used = sorted((number for number, when in enumerate(times) if when), key=times.__getitem__, reverse=True)
     rows = list(_rows(columns, _POLICY, used[:_POLICIES]))
     for row in rows:
-        row["direction"] = word(Direction(row["direction"]))
-        row["policy_type"] = word(PolicyType(row["policy_type"]))
-        row["action"] = word(Action(row["action"]))
-        row["protocol"] = protocol_text(row["protocol"])
+        row["direction"] = word_of(Direction, row["direction"])
+        row["policy_type"] = word_of(PolicyType, row["policy_type"])
+        row["action"] = word_of(Action, row["action"])
+        row["protocol"] = packet_protocol(row["protocol"])
     return rows
 
 
@@ -125,7 +124,7 @@ def cells(row: Row) -> list[str]:
     """What a table has of a state, in the order of _HEADS."""
     return [
         state_name(row),
-        row["mode"],
+        str(row["mode"]),
         str(row["reqid"]),
         short(row["bytes_per_second"]),
         short(row["packets_per_second"]),

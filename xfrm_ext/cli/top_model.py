@@ -222,7 +222,7 @@ def _term(word: str) -> Callable[[Row], bool]:
         except ValueError:
             raise wrong("filter", word, "has no address or prefix") from None
         return lambda row: (ip_address(row[name]) in network) is wanted
-    return lambda row: (row[name] == value) is wanted
+    return lambda row: (str(row[name]) == value) is wanted  # a number, where there is no word
 
 
 def _number(word: str, value: str) -> float:
