@@ -21,6 +21,7 @@ from xfrm_ext.cli import main
 from xfrm_ext.testing import inside
 
 XFRM = (sys.executable, "-m", "xfrm_ext")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 class Done(NamedTuple):
@@ -162,7 +163,8 @@ def test_without_privilege(namespace: int) -> None:
         ("frobnicate", 255, "'frobnicate'"),
         ("monitor frobnicate", 255, "'frobnicate'"),
         ("-frobnicate policy", 255, "'-frobnicate'"),
-        ("-n no-such-namespace policy list", 1, "no-such-namespace"),
+        ("-n no-such-namespace policy list", 255, "-netns: 'no-such-namespace'"),
+        ("-n /etc/passwd policy list", 255, "is not a network namespace"),
     ],
 )
 def test_wrong_lines(xfrm: Command, line: str, status: int, part: str) -> None:
@@ -307,7 +309,7 @@ def running(namespace: int, *words: str, **options: Any) -> Iterator[subprocess.
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TZ": "UTC"},
+            env={**ENVIRONMENT, "TZ": "UTC"},
             **options,
         )
     with child:
@@ -380,3 +382,108 @@ def test_streams_can_be_given(namespace: int) -> None:
     finally:
         context.close()
     assert out.getvalue() == "\t SPD IN  0 OUT 0 FWD 0\n"
+
+
+# --- streams that fail, and Ctrl-C ------------------------------------------------------------------------------
+
+
+def process(namespace: int, *words: str, redirect: str = "", text: str = "") -> Done:
+    """The command in a shell, with redirections."""
+    with inside(namespace):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirect}', "sh", *XFRM, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=ENVIRONMENT,
+            timeout=60,
+        )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("words", [("policy", "list"), ("policy", "count"), ("-j", "policy", "list"), ("-V",)])
+def test_streams_that_are_full_or_closed(namespace: int, words: tuple[str, ...]) -> None:
+    with Session(namespace) as session:
+        session.spd.add(Policy(direction="in"))
+    assert process(namespace, *words, redirect=">/dev/full") == (1, "", "Error: No space left on device\n")
+    assert process(namespace, *words, redirect=">&-") == (0, "", "")
+    wrong = ("policy", "add", "dir", "x")
+    for redirect in ("2>/dev/full", "2>&-"):
+        assert process(namespace, *wrong, redirect=redirect) == (255, "", "")
+
+
+def test_batch_from_a_file_on_standard_input(namespace: int, tmp_path: Path) -> None:
+    """From where it stands: the shell may have read its first lines."""
+    path = tmp_path / "batch"
+    path.write_text("not a command\npolicy add dir in\npolicy add dir out\npolicy count\n")
+    with inside(namespace), path.open() as file:
+        done = subprocess.run(
+            ["sh", "-c", 'read -r line; exec "$@"', "sh", *XFRM, "-batch", "-"],
+            stdin=file,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\t SPD IN  1 OUT 1 FWD 0\n", "")
+
+
+def test_batch_of_a_family(xfrm: Command, tmp_path: Path) -> None:
+    path = tmp_path / "batch"
+    path.write_text("policy add dir in\n")
+    assert xfrm("-6", "-batch", str(path)) == (0, "", "")
+    assert xfrm("policy").out.startswith("src ::/0 dst ::/0 ")
+    path.write_text("policy add src 10.0.0.0/8 dir out\n")
+    assert xfrm("-6", "-batch", str(path)).status == 1
+
+
+def test_batch_says_what_failed_by_itself(xfrm: Command, tmp_path: Path) -> None:
+    path = tmp_path / "batch"
+    path.write_text("policy help\npolicy add dir in\n")
+    done = xfrm("-batch", str(path))
+    assert (done.status, done.err.splitlines()[-1]) == (255, f"Command failed {path}:1")
+    assert xfrm("-force", "-batch", str(path)).status == 1
+    assert xfrm("policy", "count").out == "\t SPD IN  1 OUT 0 FWD 0\n"
+
+
+def test_batch_interrupted_says_what_was_done(namespace: int) -> None:
+    with running(namespace, "-batch", "-", stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write("policy add dir in\npolicy add dir out\npolicy count\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 130
+        assert child.stderr.read() == "-: interrupted, 2 requests were done, the last in line 2\n"
+
+
+def test_interfaces_that_are_gone(xfrm: Command, tmp_path: Path) -> None:
+    """They are called if7, in what is printed and in what is read."""
+    assert xfrm("policy", "add", "dir", "in", "dev", "if77") == (0, "", "")
+    assert "dev if77 " in xfrm("policy").out
+    path = tmp_path / "saved"
+    assert xfrm("save", "-o", str(path)).status == 0
+    xfrm("policy", "flush")
+    for load in (("load",), ("-batch",)):
+        assert xfrm(*load, str(path)).status == 0
+        assert "dev if77 " in xfrm("policy").out
+        xfrm("policy", "flush")
+    assert xfrm("policy", "add", "dir", "in", "dev", "if7x").status == 255
+    assert xfrm("policy", "add", "dir", "in", "dev", "lo\0x").status == 255
+    assert xfrm("policy", "add", "dir", "in", "dev", "\ud800").status == 255
+
+
+@pytest.mark.parametrize("number", ["0x0x10", "0o17", "1_0", " 1", "-1", "\u0661"])
+def test_numbers_that_are_none(xfrm: Command, number: str) -> None:
+    assert xfrm("policy", "add", "dir", "in", "priority", number).status == 255
+
+
+@pytest.mark.parametrize("key", ["0xdeadbeefcafebabe", "deadbeefkey"])
+def test_misplaced_keys_are_not_shown(xfrm: Command, key: str) -> None:
+    line = f"--debug state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel {key}"
+    done = xfrm(*line.split())
+    assert done.status == 255
+    assert key not in done.err
+    assert "the word behind mode is unknown" in done.err

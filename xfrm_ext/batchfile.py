@@ -37,7 +37,7 @@ class BatchFile:
         if not isinstance(path, (str, bytes, os.PathLike)):
             raise ValidationError("path", shown(path), "is not a path")
         self.path = os.fsdecode(path)
-        self._interface_index = interface_index
+        self._lookup = interface_index
         try:
             self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
         except ValueError:  # a NUL or a lone surrogate in it
@@ -45,6 +45,12 @@ class BatchFile:
         self._text: memoryview | None = None
         if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             self._text = memoryview(self._file.read())  # a pipe can be read but once
+
+    def interface_index(self, name: str) -> int:
+        """The index of an interface; of if7, where none has that name, 7, as `ip` has it; else 0."""
+        from xfrm_ext.iproute2.words import numbered_interface
+
+        return self._lookup(name) or numbered_interface(name)
 
     def close(self) -> None:
         """Closes the file."""
@@ -182,7 +188,7 @@ class _Parser:
         name = ffi.string(native.name)
         entry = native.interfaces[native.interface_count % lib.BATCHFILE_INTERFACES]
         entry.name = name
-        entry.index = self._file._interface_index(os.fsdecode(name))
+        entry.index = self._file.interface_index(os.fsdecode(name))
         native.interface_count += 1
 
 

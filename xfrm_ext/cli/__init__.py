@@ -23,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from xfrm_ext.cli.quick import count
 
         if (text := count(words)) is not None:
-            sys.stdout.write(text)
-            return 0
+            try:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+                return 0
+            except (OSError, ValueError, AttributeError):
+                pass  # the ordinary way says what is wrong with it
     from xfrm_ext.cli.main import run
 
     return run(words)

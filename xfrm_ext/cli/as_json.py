@@ -16,7 +16,7 @@ def show_json(context: Context, command: Command, blocks: Iterable[Any]) -> None
     """An array of what a dump found, or the document that a request was answered with."""
     from xfrm_ext import documents
 
-    values = _values(context, blocks)
+    values = _values(context, blocks, context.show_keys and command.keys)
     if command.verb == "list":
         for piece in documents.array(values, pretty=context.pretty):
             context.out.write(piece)
@@ -25,7 +25,7 @@ def show_json(context: Context, command: Command, blocks: Iterable[Any]) -> None
         context.out.write(documents.line(value, pretty=context.pretty))
 
 
-def _values(context: Context, blocks: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _values(context: Context, blocks: Iterable[Any], show_keys: bool) -> Iterator[dict[str, Any]]:
     from xfrm_ext import codec as codecs
     from xfrm_ext.documents import to_document
     from xfrm_ext.request import Request
@@ -36,15 +36,18 @@ def _values(context: Context, blocks: Iterable[Any]) -> Iterator[dict[str, Any]]
         for message in messages(block):
             value = codec.decode(message)
             body = value.body if isinstance(value, Request) else value
-            yield to_document(body, show_keys=context.show_keys, interface_name=context.interface_name)
+            yield to_document(body, show_keys=show_keys, interface_name=context.interface_name)
 
 
-def show_event(context: Context, message: Any, namespace_id: int | None) -> None:
+def show_event(context: Context, command: Command, message: Any, namespace_id: int | None) -> None:
     """One line for one event, with the time when it was read."""
     from xfrm_ext import codec, documents
 
     event = codec.select().decode_event(message, namespace_id)
     document = documents.event_document(
-        event, show_keys=context.show_keys, interface_name=context.interface_name, time=documents.now()
+        event,
+        show_keys=context.show_keys and command.keys,
+        interface_name=context.interface_name,
+        time=documents.now(),
     )
     context.out.write(documents.line(document, pretty=context.pretty))

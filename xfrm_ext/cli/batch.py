@@ -11,18 +11,22 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import contextmanager
 from itertools import repeat
+from shutil import copyfileobj
 
 from xfrm_ext.errors import CommandError, XfrmError
 
 TYPE_CHECKING = False  # typing's own, whose import would take longer than a short command
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, BinaryIO
 
     from xfrm_ext.cli.context import Context
 
 _MOST = 1024  # messages that are collected
 _TOGETHER = 256  # in one send, where the kernel may go on behind one that fails
+_FIXED = 240  # bytes of a message that have no key: its header and fixed part
 _CHANGES = ("add", "update", "delete", "flush", "set", "setdefault", "migrate")
 
 
@@ -37,6 +41,8 @@ class _Batch:
         self._path, self._force, self._context = path, force, context
         self._pieces: list[Any] = []
         self._lines: list[int] = []
+        self._done = self._last = 0
+        self._refused: list[tuple[int, Exception, bytes]] = []
         self.status = 0
 
     def add(self, messages: Any, lines: list[int]) -> None:
@@ -68,25 +74,46 @@ class _Batch:
                 stop_on_error=not self._force,
                 outcome=outcome,
             )
-            sent = messages(block) if outcome.failures else []
-            for refused in outcome.failures:
-                message = sent[refused.index]
-                self.failed(lines[refused.index], refused.error("a line", message), message)
         finally:
+            # Also when Ctrl-C came in the middle: what the kernel has answered is told.
+            outcome.settle()
+            self._done += outcome.acked - len(outcome.failures)
+            self._last = lines[outcome.acked - 1] if outcome.acked else self._last
+            sent = messages(block) if outcome.failures else []
+            self._refused += [
+                (lines[one.index], one.error("a line", sent[one.index]), bytes(sent[one.index][:_FIXED]))
+                for one in outcome.failures
+            ]
             block[:] = bytes(len(block))
+        while self._refused:
+            self.failed(*self._refused.pop(0))
         if outcome.error:
             self.failed(
                 lines[min(outcome.acked, len(lines) - 1)], OSError(outcome.error, os.strerror(outcome.error))
             )
 
-    def failed(self, line: int, error: Exception, message: Any = None) -> None:
-        """Says that a line failed. Raises _Stop where that ends the file."""
+    def failed(self, line: int, error: Exception | None, message: Any = None, status: int = 0) -> None:
+        """Says that a line failed; without an error it has said why itself. Raises _Stop where that ends the
+        file."""
         from xfrm_ext.cli.main import fail
 
-        self.status = fail(self._context, error, message, f"Command failed {self._path}:{line}: ")
+        where = f"Command failed {self._path}:{line}"
+        if error is None:
+            self._context.err.write(f"{where}\n")
+            self.status = status
+        else:
+            self.status = fail(self._context, error, message, f"{where}: ")
         if not self._force:
             raise _Stop
         self.status = 1
+
+    def interrupted(self) -> None:
+        """Says what was done when Ctrl-C came."""
+        self._force = True
+        for refused in self._refused:
+            self.failed(*refused)
+        behind = f", the last in line {self._last}" if self._last else ""
+        self._context.err.write(f"{self._path}: interrupted, {self._done} requests were done{behind}\n")
 
     def words(self, words: list[str], line: int) -> None:
         """Does what one line says, read by the grammars."""
@@ -111,39 +138,56 @@ class _Batch:
             self.failed(line, error)
         else:
             if status:
-                self.status = status
-                if not self._force:
-                    raise _Stop
+                self.failed(line, None, status=status)
 
 
 def run_batch(path: str, force: bool, context: Context) -> int:
     """Runs a file, "-": standard input. Returns the exit status: that of the line that ended it; with `force`,
     which goes on behind a failure, 1 when any failed."""
     batch = _Batch(path, force, context)
-    file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115  closed below
-    try:
-        # A pipe may have somebody at its other end who waits for what a line does.
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            _run_file(file.name if path == "-" else path, file, batch, context)
-        else:
-            _run_lines(file, batch)
-        batch.send()
-    except _Stop:
-        pass
-    finally:
-        if path != "-":
-            file.close()
+    with _opened(path) as file:
+        try:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                # There may be somebody at the other end who waits for what a line does.
+                _run_lines(file, batch, context)
+            elif context.options.family:
+                _run_lines(file, batch, None)  # the parser in C takes no family from outside
+            else:
+                _run_file(file, batch, context)
+            batch.send()
+        except _Stop:
+            pass
+        except KeyboardInterrupt:
+            batch.interrupted()
+            raise
     return batch.status
 
 
-def _run_file(path: str, file: BinaryIO, batch: _Batch, context: Context) -> None:
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    if path != "-":
+        with open(path, "rb") as file:
+            yield file
+        return
+    if sys.stdin is None:
+        raise CommandError("-batch", None, "standard input is closed", 1)
+    if not stat.S_ISREG(os.fstat(sys.stdin.buffer.fileno()).st_mode):
+        yield sys.stdin.buffer
+        return
+    with open(os.memfd_create("batch"), "w+b") as copy:  # from where it stands: a part may have been read
+        copyfileobj(sys.stdin.buffer, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _run_file(file: BinaryIO, batch: _Batch, context: Context) -> None:
     """A file on a disk. What the parser in C does not take, the grammars read."""
     from xfrm_ext.batchfile import BatchFile
     from xfrm_ext.errors import BatchFileError
     from xfrm_ext.iproute2.batch import lines
 
     slowly = lines(file)
-    parsed = BatchFile(path, context.interface_index)
+    parsed = BatchFile(f"/proc/self/fd/{file.fileno()}", context.interface_index)  # whatever has its name by now
     try:
         for found in parsed.parse(repeat(_TOGETHER)):
             if isinstance(found, BatchFileError):
@@ -154,13 +198,15 @@ def _run_file(path: str, file: BinaryIO, batch: _Batch, context: Context) -> Non
         parsed.close()
 
 
-def _run_lines(file: BinaryIO, batch: _Batch) -> None:
-    """What comes through a pipe, each line at once."""
+def _run_lines(file: BinaryIO, batch: _Batch, at_once: Context | None) -> None:
+    """Lines that the grammars read. `at_once`: each is done, and what it prints is on its way, before the next."""
     from xfrm_ext.iproute2.batch import lines
 
     for line in lines(file):
         _run_line(line, batch)
-        batch.send()
+        if at_once is not None:
+            batch.send()
+            at_once.out.flush()
 
 
 def _run_line(line: tuple[int, list[str] | CommandError], batch: _Batch) -> None:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
+from errno import EINVAL
 
 from xfrm_ext.iproute2.command import Options
 
 TYPE_CHECKING = False  # typing's own, whose import would take longer than a short command
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, TextIO
 
     from xfrm_ext.iproute2.options import Settings
@@ -20,8 +24,9 @@ class Context:
     """One run of the command. What was opened is closed by `close`."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        self.out: TextIO = sys.stdout if out is None else out
-        self.err: TextIO = sys.stderr if err is None else err
+        self._closed_streams: list[TextIO] = []
+        self.out: TextIO = out or sys.stdout or self._nowhere()
+        self.err: TextIO = err or sys.stderr or self._nowhere()
         self.options = Options()
         self.json = False
         self.pretty = False
@@ -45,13 +50,35 @@ class Context:
         self.debug, self.netns = settings.debug, settings.netns
         self.receive_buffer = settings.receive_buffer
 
+    def _nowhere(self) -> TextIO:
+        """In place of a stream that was closed before the program began."""
+        stream = open(os.devnull, "w")  # noqa: SIM115  closed by close()
+        self._closed_streams.append(stream)
+        return stream
+
     def session(self) -> Session:
         """A session in the namespace that was chosen, the same at each call."""
         if self._session is None:
             from xfrm_ext.session import Session
 
-            self._session = Session(netns=self.netns)
+            with self._namespace():
+                self._session = Session(netns=self.netns)
         return self._session
+
+    @contextmanager
+    def _namespace(self) -> Iterator[None]:
+        """Errors of opening a socket in another namespace are about -netns."""
+        from xfrm_ext.errors import KernelError, ValidationError
+        from xfrm_ext.iproute2.words import wrong
+
+        try:
+            yield
+        except ValidationError as error:
+            raise wrong("-netns", self.netns, error.rule) from None
+        except KernelError as error:
+            if self.netns is None or error.errno != EINVAL:
+                raise
+            raise wrong("-netns", self.netns, "is not a network namespace") from None
 
     def handle(self) -> Handle:
         """A socket of NETLINK_XFRM there, the same at each call: for commands that send bytes and need no objects,
@@ -66,7 +93,8 @@ class Context:
             else:
                 from xfrm_ext.session import open_in
 
-                self._handle = open_in(self.netns)
+                with self._namespace():
+                    self._handle = open_in(self.netns)
         return self._handle
 
     def route(self) -> Handle:
@@ -79,7 +107,7 @@ class Context:
 
     def close(self) -> None:
         """Closes what was opened."""
-        for one in (self._session, self._handle, self._route):
+        for one in (self._session, self._handle, self._route, *self._closed_streams):
             if one is not None:
                 one.close()
         self._session = self._handle = self._route = None
@@ -92,7 +120,12 @@ class Context:
 
     def interface_index(self, name: str) -> int:
         """The index of an interface in the namespace that was chosen, 0: there is none."""
-        return self.handle().interface_index(name)
+        if "\0" in name:
+            return 0
+        try:
+            return self.handle().interface_index(name)
+        except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+            return 0
 
     def interface_name(self, index: int) -> str:
         """The name of an interface there; "if7" where there is none, as `ip` has it."""

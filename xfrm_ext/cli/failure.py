@@ -55,6 +55,8 @@ def _hint(error: KernelError, message: object) -> str:
     for part, hint in _BY_TEXT:
         if part in error.kernel_text:
             return hint.format(protocol=_protocol(message))
+    if error.errno == errno.EPERM and error.operation == "listen to all namespaces":
+        return "needs CAP_NET_BROADCAST: run as root of this network namespace"
     return "" if error.kernel_text else _BY_ERRNO.get(error.errno or 0, "")
 
 

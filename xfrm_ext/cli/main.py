@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 
 from xfrm_ext.cli.context import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
 _OURS = ("load", "save", "top", "explain", "tree", "completion")
 _STOPPED, _BROKEN_PIPE = 130, 141  # as shells call the death by SIGINT and SIGPIPE
@@ -20,24 +20,18 @@ def run(argv: Sequence[str]) -> int:
     """One run of `xfrm`, from its words to its exit status."""
     words = list(argv)
     context = Context()
-    status = 0
     try:
         try:
             status = _run(words, context)
-        finally:
-            context.out.flush()
+        except SystemExit as error:  # argparse has printed its help
+            status = int(error.code or 0)
+        context.out.flush()
     except BrokenPipeError:
-        _let_go(context.out)
         status = _BROKEN_PIPE
-    except SystemExit as error:  # argparse has printed its help
-        status = int(error.code or 0)
     except KeyboardInterrupt:
+        _flush(context.out)
         status = _STOPPED
     except Exception as error:
-        if context.debug:
-            import traceback
-
-            traceback.print_exc(file=context.err)
         status = fail(context, error, context.sent)
     finally:
         context.close()
@@ -87,18 +81,20 @@ def fail(context: Context, error: Exception, message: Any = None, where: str = "
     from xfrm_ext.cli.failure import failure
     from xfrm_ext.errors import CommandError, KernelError
 
-    context.out.flush()  # what was printed before stands before
-    context.err.write(f"{where}{failure(error, message)}\n")
+    _flush(context.out)  # what was printed before stands before
+    with suppress(OSError, ValueError):  # nobody can be told
+        if context.debug:
+            from traceback import print_exception
+
+            print_exception(type(error), error, error.__traceback__, file=context.err)
+        context.err.write(f"{where}{failure(error, message)}\n")
+        context.err.flush()
     if isinstance(error, CommandError):
         return error.status
     return 2 if isinstance(error, KernelError) else 1
 
 
-def _let_go(out: Any) -> None:
-    """Nobody reads stdout any more: Python shall not complain when it flushes it once more at exit."""
-    try:
-        number = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(number, out.fileno())
-        os.close(number)
-    except (OSError, ValueError):  # no real file
-        pass
+def _flush(out: TextIO) -> None:
+    """Flushes where that can be done."""
+    with suppress(OSError, ValueError):
+        out.flush()

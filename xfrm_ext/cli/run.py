@@ -53,10 +53,15 @@ def run(command: Command, context: Context) -> int:
 
 
 def _dumped(command: Command, context: Context, operation: str) -> Iterator[Any]:
-    """What is meant of a dump, in blocks of messages."""
+    """What is meant of a dump, in blocks of messages, which are wiped when the next one is asked for."""
     accepts = command.accepts
     for block in context.handle().dump(command.datagrams[0], operation):
-        yield block if accepts is None else _accepted(block, accepts)
+        meant = block if accepts is None else _accepted(block, accepts)
+        try:
+            yield meant
+        finally:
+            for memory in (block, meant):
+                memory[:] = bytes(len(memory))
 
 
 def _accepted(block: bytearray, accepts: Accepts) -> bytearray:
@@ -69,7 +74,7 @@ def _accepted(block: bytearray, accepts: Accepts) -> bytearray:
     from xfrm_ext.wire.shared import SMALLEST_POLICY
 
     found: list[Any] = []
-    for one in messages(block):
+    for one in messages(memoryview(block)):
         if len(one) >= SMALLEST_POLICY and HEADER.unpack_from(one)[1] == uapi.XFRM_MSG_NEWPOLICY:
             meant = accepts({"policy": bytes(one[HEADER.size : SMALLEST_POLICY])}, _items(one))
         else:
@@ -115,25 +120,40 @@ def printer_of(context: Context, command: Command) -> Printer:
 def _delete_all(command: Command, context: Context, operation: str) -> int:
     """One dump, and all that is meant is deleted in batches. What is gone before its turn is no error."""
     import errno
-    from importlib import import_module
 
+    from xfrm_ext import wire
     from xfrm_ext.cli.failure import failure
     from xfrm_ext.transport import BatchOutcome, messages
 
-    delete_message = import_module(f"xfrm_ext.iproute2.{command.object}").delete_message
-    doomed = [delete_message(one) for block in _dumped(command, context, operation) for one in messages(block)]
-    failed, first = 0, ""
-    for start in range(0, len(doomed), _BATCH):
-        some = doomed[start : start + _BATCH]
-        outcome = BatchOutcome()
-        context.handle().talk_batch(bytearray(b"".join(some)), len(some), outcome=outcome)
+    blocks: list[bytearray] = []
+    for block in _dumped(command, context, operation):
+        if not block:
+            continue
+        if command.object == "policy":
+            blocks.append(wire.delete_messages(block, len(messages(memoryview(block))), by_index=True))
+        else:
+            blocks.append(wire.delete_state_messages(block))
+    total = sum(len(messages(memoryview(block))) for block in blocks)
+    deleted = failed = 0
+    first = ""
+    for block in blocks:
+        outcome, count = BatchOutcome(), len(messages(memoryview(block)))
+        try:
+            context.handle().talk_batch(block, count, outcome=outcome)
+        except KeyboardInterrupt:
+            outcome.settle()
+            deleted += outcome.acked - len(outcome.failures)
+            context.err.write(f"{operation}: interrupted, {deleted} of {total} were deleted\n")
+            raise
+        sent = messages(memoryview(block))
+        deleted += count - len(outcome.failures)
         for refused in outcome.failures:
             if refused.errno in (errno.ENOENT, errno.ESRCH):
                 continue
             failed += 1
-            first = first or failure(refused.error(operation, some[refused.index]))
+            first = first or failure(refused.error(operation, sent[refused.index]))
     if failed:
-        context.err.write(f"{first} ({failed} of {len(doomed)} were not deleted)\n")
+        context.err.write(f"{first} ({failed} of {total} were not deleted)\n")
     return 2 if failed else 0
 
 

@@ -173,7 +173,7 @@ class Definition:
 
     def read(self, words: Words) -> None:
         """All words of add and update."""
-        behind = ""  # the keyword of an algorithm
+        behind = "the verb"
         while words.left:
             keyword = words.next("state")
             if keyword in algorithm.KEYWORDS:
@@ -184,7 +184,7 @@ class Definition:
             if not (self.read_common(keyword, words) or self._read_other(keyword, words)):
                 words.back()
                 self.id.read(words, behind=behind)
-            behind = ""
+            behind = keyword
         if not self.id.given:
             raise wrong("state", None, "needs an ID: src, dst, proto and spi", 1)
         self._check()

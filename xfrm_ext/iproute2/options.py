@@ -47,7 +47,6 @@ class Settings:
 
     __slots__ = (
         "batch",
-        "color",
         "debug",
         "force",
         "help",
@@ -68,8 +67,6 @@ class Settings:
         """The namespace of -netns."""
         self.json = False
         self.pretty = False
-        self.color = "never"
-        """"always" (-color), "auto" or "never"."""
         self.receive_buffer = 0
         """-rcvbuf, in bytes; 0: not said."""
         self.show_keys = False
@@ -85,7 +82,8 @@ class Settings:
 def read(argv: Iterable[str]) -> tuple[Options, Settings, list[str]]:
     """The options of a command line without its first word, and what is behind them. Raises CommandError.
 
-    -human-readable, -iec, -resolve, -Numeric, -loops, -brief, -all and -echo are taken, and mean nothing here.
+    -color, -human-readable, -iec, -resolve, -Numeric, -loops, -brief, -all and -echo are taken, and mean nothing
+    here.
     """
     words = Words(argv)
     options, settings = Options(), Settings()
@@ -119,10 +117,7 @@ def _read(word: str, words: Words, options: Options, settings: Settings) -> None
         return
     if found is None or ("=" in short and (found != "-color" or value not in _COLORS)):
         raise wrong("option", word, "is unknown, try: -help")
-    if found == "-color":
-        settings.color = value or "always"
-    else:
-        _set(found, words, options, settings)
+    _set(found, words, options, settings)
 
 
 def _set(name: str, words: Words, options: Options, settings: Settings) -> None:

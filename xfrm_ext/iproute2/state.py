@@ -14,8 +14,6 @@ from xfrm_ext.iproute2.words import (
     ANY_PROTOCOL,
     COMP,
     ESP,
-    INET,
-    INET6,
     U8,
     U16,
     U32,
@@ -288,7 +286,7 @@ def _accepts(state_id: StateId, found: dict[str, int]) -> Accepts | None:
         protocols = _IPSEC if state_id.protocol == ANY_PROTOCOL else (state_id.protocol,)
     if "spi" in state_id.given:
         wanted["spi"] = state_id.spi
-    if state_id.family in (INET, INET6):
+    if state_id.family:
         wanted["family"] = state_id.family
     if bits is None and protocols is None and not wanted:
         return None

@@ -49,7 +49,7 @@ class StateId:
 
     def read(self, words: Words, *, loose: bool = False, behind: str = "") -> None:
         """[ src ADDR ] [ dst ADDR ] [ proto XFRM-PROTO ] [ spi SPI ], in any order, and without other words between
-        them. A filter (`loose`) needs no protocol. `behind` what the first word stands, if it could be a key.
+        them. A filter (`loose`) needs no protocol. `behind` what the first word stands, where it could be a key.
         """
         first = words.peek()
         if first not in KEYWORDS:

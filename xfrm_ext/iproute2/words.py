@@ -130,6 +130,8 @@ def _unsigned(text: str) -> int:
         digits, base = digits[2:], 16
     elif digits[:1] == "0":
         base = 8
+    if digits[:2].lower() in ("0x", "0o"):  # which int() would take
+        return -1
     try:
         return int(digits, base) if digits.isascii() and digits.isalnum() else -1
     except ValueError:
@@ -248,12 +250,19 @@ def key_bytes(text: str) -> bytearray:
 
 
 def interface(words: Words, field: str, interface_index: InterfaceIndex) -> int:
-    """NAME: the index of an interface that is there."""
+    """NAME: the index of an interface that is there; or if7, 7."""
     name = words.next(field)
-    index = interface_index(name)
+    index = interface_index(name) or numbered_interface(name)
     if index <= 0:
         raise wrong(field, name, "is not an interface here")
     return index
+
+
+def numbered_interface(name: str) -> int:
+    """The index in a name like if7, which is what an interface is called that is not there; 0 of others."""
+    digits = name[2:]
+    fits = name.startswith("if") and digits.isascii() and digits.isdigit() and len(digits) < 11
+    return int(digits) if fits and int(digits) <= 0x7FFFFFFF else 0
 
 
 def mark(words: Words, field: str = "mark", mask: int = U32) -> tuple[int, int]:
