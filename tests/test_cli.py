@@ -475,6 +475,14 @@ def test_interfaces_that_are_gone(xfrm: Command, tmp_path: Path) -> None:
     assert xfrm("policy", "add", "dir", "in", "dev", "\ud800").status == 255
 
 
+def test_names_that_command_a_terminal(xfrm: Command) -> None:
+    with inside(xfrm.namespace):
+        subprocess.run(["ip", "link", "set", "lo", "name", b"l\x1b[31m\xff"], check=True)
+    assert xfrm("policy", "add", "dir", "in", "dev", "l\x1b[31m\udcff") == (0, "", "")
+    assert "dev l\\x1b[31m\\xff " in xfrm("policy").out
+    assert json.loads(xfrm("-j", "policy").out)[0]["selector"]["interface_name"] == "l\x1b[31m\udcff"
+
+
 @pytest.mark.parametrize("number", ["0x0x10", "0o17", "1_0", " 1", "-1", "\u0661"])
 def test_numbers_that_are_none(xfrm: Command, number: str) -> None:
     assert xfrm("policy", "add", "dir", "in", "priority", number).status == 255

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from by_schema import is_valid
 
 from xfrm_ext import Mark, Policy, Selector, Session, Template, ValidationError
 from xfrm_ext.cli import explain
@@ -42,6 +43,7 @@ def explained(context: Context, *words: str) -> list[str]:
 def as_json(context: Context, *words: str) -> dict[str, Any]:
     context.json = True
     document: dict[str, Any] = json.loads("\n".join(explained(context, *words)))
+    is_valid(document)
     return document
 
 
@@ -134,6 +136,11 @@ def test_json(context: Context, session: Session) -> None:
         {"states": [], "trouble": document["text"].removeprefix("dropped: "), "refused": []}
     ]
     assert [one["reason"] for one in document["almost"]] == ["source 10.1.0.1 is not in 10.9.0.0/16"]
+    packet = as_json(context, "proto", "200", "dev", "lo", "cpu", "1", "dir", "in")["packet"]
+    assert (packet["protocol"], packet["interface"], packet["interface_name"]) == (200, 1, "lo")
+    assert as_json(context, "proto", "0x11")["packet"]["protocol"] == "udp"
+    packet = as_json(context, "proto", "icmp", "type", "8", "dir", "fwd")["packet"]
+    assert (packet["icmp_type"], packet["icmp_code"], packet["interface_name"]) == (8, None, None)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +154,9 @@ def test_json(context: Context, session: Session) -> None:
         ([*WORDS, "dir", "up"], "dir: 'up' is not one of in, out, fwd"),
         ([*WORDS, "ptype", "any"], "ptype: "),
         ([*WORDS, "src", "10.0.0.1"], "src: is given twice"),
+        ([*WORDS, "dir", "out", "dir", "in"], "dir: is given twice"),
+        ([*WORDS, "ptype", "sub", "ptype", "sub"], "ptype: is given twice"),
+        ([*WORDS, "--all", "--all"], "--all: is given twice"),
         ([*WORDS, "dev", "nowhere"], "dev: "),
     ],
 )
@@ -163,6 +173,8 @@ def test_words_that_are_wrong(context: Context, words: list[str], says: str) -> 
         ([*WORDS, "dport", "5"], "has ports"),
         ([*WORDS, "proto", "tcp", "type", "5"], "icmp_type"),
         ([*WORDS, "proto", "nothing"], "'nothing' is not the name of an IP protocol"),
+        ([*WORDS, "proto", "9" * 5000], "is not the name of an IP protocol"),
+        ([*WORDS, "proto", "256"], "'256' is not the name of an IP protocol"),
     ],
 )
 def test_packets_that_are_none(context: Context, words: list[str], says: str) -> None:

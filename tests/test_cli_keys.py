@@ -92,7 +92,8 @@ def test_wrong_files(file: Path, tmp_path: Path) -> None:
     assert refused(f"@{file}") == "key: is in a file of more than 4096 bytes"
     assert refused(f"@{tmp_path}/hunter2") == "key: is in a file that can't be read: No such file or directory"
     assert refused(f"@{tmp_path}") == "key: is in a file that can't be read: Is a directory"
-    assert refused("@hunter2\0") == "key: is in a file whose name has a NUL"
+    for name in ("hunter2\0", "hunter2\ud800"):
+        assert refused(f"@{name}") == "key: is in a file whose name can't be one"
     assert refused("@") == "key: is in a file that can't be read: No such file or directory"
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ import pytest
 from test_cli import XFRM, Command
 
 from xfrm_ext import DefaultAction, Mark, Policy, Selector, Session, Template, documents, setkey
+from xfrm_ext.batchfile import BatchFile
 from xfrm_ext.bulk import Block
 from xfrm_ext.cli import load
-from xfrm_ext.cli.formats import Entry
+from xfrm_ext.cli.context import Context
+from xfrm_ext.cli.formats import Entry, Input
+from xfrm_ext.errors import BatchFileError
 from xfrm_ext.iproute2.as_command import HIDDEN_KEY
 from xfrm_ext.testing import inside
 
@@ -183,6 +188,85 @@ def test_questions_are_refused(xfrm: Command, file: Path, line: str) -> None:
     done = xfrm("load", "--format", "ip", put(file, f"{line}\n"))
     assert done.status == 2
     assert done.err.startswith(f"{file}:1: ")
+
+
+@pytest.mark.parametrize("more", ["", "state flush\n"])
+@pytest.mark.parametrize(("option", "packets"), [("-6", "::/0"), ("-4", "0.0.0.0/0")])
+def test_the_family_of_the_options(
+    xfrm: Command, session: Session, file: Path, option: str, packets: str, more: str
+) -> None:
+    """As `ip -6 -batch`: what says no address is of it, and nothing else is taken."""
+    assert xfrm(option, "load", put(file, f"policy add dir in\n{more}")).status == 0
+    assert there(session) == [Policy(Selector(packets), direction="in")]
+    other = {"-6": "10.0.0.1", "-4": "::1"}[option]
+    done = xfrm(option, "load", put(file, f"policy add dir out src {other}\n"))
+    assert done.status == 2
+    assert done.err.startswith(f"{file}:1: src: ")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "#" + "-" * 70_000 + "\n",
+        "\\\n",
+        " \\\n \\\r\n\n\t\n",
+        "# a comment is not continued \\\n",
+    ],
+)
+@pytest.mark.parametrize("line", [ONE, ONE.replace("xfrm", '"xfrm"'), ONE.replace("xfrm policy", "'policy'")])
+def test_beginnings(xfrm: Command, session: Session, file: Path, start: str, line: str) -> None:
+    """What `xfrm -batch` takes."""
+    done = xfrm("load", put(file, start + line))
+    assert (done.status, expected(done.out), done.err) == (0, "1 policy added in TIME\n", "")
+
+
+@pytest.mark.parametrize("form", ["setkey", "json"])
+def test_a_byte_order_mark_in_front(file: Path, form: str) -> None:
+    """It does not hide the first word."""
+    source = Input(put(file, f"\ufeff{written(form)}"))
+    source.open()
+    with closing(source):
+        assert source.detect() == form
+
+
+# --- files that others write meanwhile --------------------------------------------------------------------
+
+
+def test_another_file_takes_the_name(xfrm: Command, file: Path, tmp_path: Path) -> None:
+    """What was opened is what is read."""
+    source = Input(put(file, ONE))
+    source.open()
+    with closing(source), closing(Context()) as context:
+        put(tmp_path / "other", OTHER + OTHER)
+        os.replace(tmp_path / "other", file)
+        assert source.detect() == "ip"
+        assert len(list(source.entries("ip", context))) == 1
+
+
+def test_a_file_gets_shorter(file: Path) -> None:
+    """It is said, where the lines were read that are missing now."""
+    source = Input(put(file, "policy bogus\n" * 5000))
+    source.open()
+    with closing(source), closing(Context()) as context:
+        entries = source.entries("ip", context)
+        assert isinstance(next(entries), BatchFileError)
+        os.truncate(file, 100)
+        with pytest.raises(OSError, match="the file is being written") as caught:
+            list(entries)
+    assert caught.value.filename == str(file)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800"])
+def test_no_path(xfrm: Command, path: str) -> None:
+    done = xfrm("load", path)
+    assert (done.status, done.out) == (255, "")
+    assert done.err.startswith("Error: load FILE: ")
+
+
+def test_standard_input_is_closed(namespace: int) -> None:
+    command = [sys.executable, "-c", "import os, sys; os.close(0); os.execv(sys.executable, sys.argv[1:])"]
+    done = subprocess.run([*command, *XFRM, "load", "-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "Error: load: standard input is closed\n")
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------
@@ -378,6 +462,32 @@ def test_ctrl_c(xfrm: Command, session: Session, file: Path, monkeypatch: pytest
         assert done.err == "interrupted\n"
         assert session.spd.count().total == 256
         session.spd.flush()
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-going",), ("--dry-run",), ("-j",)])
+@pytest.mark.parametrize(("where", "name"), [(Input, "open"), (BatchFile, "check"), (Input, "entries")])
+def test_ctrl_c_before_anything_is_sent(
+    xfrm: Command,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    where: type,
+    name: str,
+) -> None:
+    """While a file is read and checked."""
+
+    def interrupt(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, name, interrupt)
+    words = ("-j", "load") if "-j" in options else ("load", *options)
+    done = xfrm(*words, put(file, ONE if name == "check" else f"{ONE}state flush\n"))
+    assert done.status == 130
+    if "-j" in options:
+        assert json.loads(done.out)["applied"]["count"] == 0
+    else:
+        assert done.err == "interrupted\n"
+        assert done.out.splitlines()[-1] in ("nothing done", "dry run, nothing was sent: nothing done")
 
 
 def test_keys_are_wiped(file: Path) -> None:

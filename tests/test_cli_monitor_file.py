@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from test_iproute2_texts import corrected
 from vectors import records
 
 from xfrm_ext.cli import main
+from xfrm_ext.cli.monitor import _heard
+from xfrm_ext.constants import uapi
 from xfrm_ext.testing import inside
+from xfrm_ext.wire.layouts import BROKEN, OVERRUN, RECORD
 
 RECORDS = [r for name in ("replies", "other_replies") for r in records(name) if r["argv"][-2] == "file"]
 
@@ -77,6 +83,70 @@ def test_a_wrong_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "wrong length" in capsys.readouterr().err
 
 
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+NONSENSE = [
+    message(uapi.XFRM_MSG_DELSA, bytes(4)),  # too short
+    message(uapi.XFRM_MSG_DELSA, bytes(28)),  # an attribute without a length
+    message(uapi.XFRM_MSG_DELSA, bytes(24)),  # no XFRMA_SA
+]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nonsense_between_others(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """It does not end the monitor."""
+    [[whole, text]] = next(r for r in RECORDS if r["argv"] == ["ip", "xfrm", "monitor", "file", "MSG"])["datagrams"]
+    data = bytes.fromhex(whole)
+    path = tmp_path / "MSG"
+    path.write_bytes(data + b"".join(one + data for one in NONSENSE))
+    assert main([*(["-j"] if form == "json" else []), "monitor", "file", str(path)]) == 0
+    shown = capsys.readouterr()
+    if form == "text":
+        assert shown.out == 4 * text
+        assert [line.split(": ")[:2] for line in shown.err.splitlines()] == 3 * [
+            ["Error", "a message was left out"]
+        ]
+    else:
+        events = [json.loads(line) for line in shown.out.splitlines()]
+        assert [one["event"] == "deleted_state" for one in events] == [False, True] * 3 + [False]
+
+
+def test_a_length_that_no_message_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not read into memory: the file has as much, in no place of the disk."""
+    path = tmp_path / "MSG"
+    path.write_bytes(struct.pack("=IHHII", 0x10000010, 0x13, 0, 0, 0))
+    os.truncate(path, 0x10000010)
+    tracemalloc.start()
+    try:
+        assert main(["monitor", "file", str(path)]) == 1
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert "wrong length" in capsys.readouterr().err
+
+
+def test_what_is_lost() -> None:
+    records = RECORD.pack(OVERRUN, -1) + RECORD.pack(BROKEN, 3)
+    (overrun, where), (broken, there) = _heard(records)
+    assert (where, there) == (-1, 3)
+    assert "queue" in overrun
+    assert "length" in broken
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800"])
+def test_no_path(capsys: pytest.CaptureFixture[str], path: str) -> None:
+    assert main(["monitor", "file", path]) == 255
+    assert capsys.readouterr().err.startswith("Error: monitor file: ")
+
+
+def test_standard_input_is_closed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["monitor", "file", "-"]) == 1
+    assert capsys.readouterr().err == "Error: monitor file: standard input is closed\n"
+
+
 def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     record: dict[str, Any] = RECORDS[0]
     [[message, text]] = record["datagrams"]
@@ -85,5 +155,6 @@ def test_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         buffer = io.BytesIO(bytes.fromhex(message))
 
     monkeypatch.setattr("sys.stdin", Input)
-    assert main([*record["argv"][1:-1], "-"]) == 0
-    assert capsys.readouterr().out == text
+    for expected in (text, ""):  # once more: it was not closed
+        assert main([*record["argv"][1:-1], "-"]) == 0
+        assert capsys.readouterr().out == expected

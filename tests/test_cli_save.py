@@ -8,11 +8,14 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -244,6 +247,90 @@ def test_no_such_folder(xfrm: Command, tmp_path: Path) -> None:
     done = xfrm("save", "-o", str(tmp_path / "none" / "saved"))
     assert done.status == 1
     assert "No such file or directory" in done.err
+
+
+ENDED = """
+import os, signal, sys
+from xfrm_ext.cli import main, save
+write = save._Save.write_to
+
+def ended(*arguments):
+    write(*arguments)
+    print(len(os.listdir(os.path.dirname(sys.argv[2]))), flush=True)
+    os.kill(os.getpid(), int(sys.argv[1]))
+
+save._Save.write_to = ended
+status = main(["save", "-o", sys.argv[2]])
+same = [signal.getsignal(one) is signal.SIG_DFL for one in (signal.SIGTERM, signal.SIGHUP)]
+print(status, same)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ended_by_a_signal(namespace: int, session: Session, tmp_path: Path, number: int, status: int) -> None:
+    """Nothing is left behind that others could find keys in, and the handlers are those of before."""
+    session.spd.add(EVERYBODYS[0])
+    with inside(namespace):
+        command = [sys.executable, "-c", ENDED, str(int(number)), str(tmp_path / "saved")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"1\n{status} [True, True]\n", "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_ignored_signal_stays_ignored(namespace: int, session: Session, tmp_path: Path) -> None:
+    """As of nohup."""
+    session.spd.add(EVERYBODYS[0])
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + ENDED
+    with inside(namespace):
+        command = [sys.executable, "-c", code, str(int(signal.SIGHUP)), str(tmp_path / "saved")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n0 [True, False]\n", "")
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_in_a_thread(namespace: int, session: Session, tmp_path: Path) -> None:
+    """Where no handler can be set."""
+    session.spd.add(EVERYBODYS[0])
+
+    def write() -> int:
+        with inside(namespace):
+            return save.run(["-o", str(tmp_path / "saved")], Context(io.StringIO(), io.StringIO()))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(write).result() == 0
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_a_folder_that_can_not_be_read() -> None:
+    """Files can be made in it. Root may read it, so this is somebody else meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o333)
+        try:
+            os.seteuid(65534)
+        except OSError:
+            pytest.skip("there is no other user here")
+        try:
+            with pytest.raises(PermissionError):
+                os.listdir(folder)
+            with save._output(f"{folder}/saved", Context()) as out:
+                out.write("text")
+        finally:
+            os.seteuid(0)
+        assert Path(folder, "saved").read_text() == "text"
+        assert os.listdir(folder) == ["saved"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800"])
+def test_no_path(xfrm: Command, path: str) -> None:
+    done = xfrm("save", "-o", path)
+    assert (done.status, done.out) == (255, "")
+    assert done.err.startswith("Error: save -o: ")
+
+
+def test_a_long_name(xfrm: Command, tmp_path: Path) -> None:
+    """Nearly as long as any may be, which is 255 bytes."""
+    assert xfrm("save", "-o", str(tmp_path / ("n" * 250))) == (0, "", "")
+    assert os.listdir(tmp_path) == ["n" * 250]
 
 
 # --- many -------------------------------------------------------------------------------------------------

@@ -1,38 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""`xfrm top`: the model on numbers, the command on the real kernel, the live view on a pseudo-terminal."""
+"""`xfrm top`: the model on numbers, the command on the real kernel, the live view is in test_cli_top_live.py."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import json
 import os
-import pty
-import select
-import signal
-import struct
-import subprocess
+import re
 import sys
-import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from by_schema import is_valid
 from rich.console import Console
 
-from xfrm_ext import Policy, Selector, Session
-from xfrm_ext.cli import top
+from xfrm_ext import Policy, Secret, Selector, Session, Template
+from xfrm_ext.cli import top, top_model, top_screen
 from xfrm_ext.cli.context import Context
 from xfrm_ext.cli.top_model import SORTS, Sample, Shown, View, bar, duration, ordered, parse_filter, short
-from xfrm_ext.cli.top_screen import screen
-from xfrm_ext.constants import INFINITE
-from xfrm_ext.errors import CommandError
+from xfrm_ext.cli.top_screen import _events, screen
+from xfrm_ext.constants import INFINITE, Message, Protocol
+from xfrm_ext.errors import CommandError, ProtocolError
+from xfrm_ext.event import Acquire, Event, Overrun
+from xfrm_ext.subscription import Subscription
 from xfrm_ext.testing import inside
 
-DEADLINE = 20.0
 NONE = {f"{which}_{kind}_limit": INFINITE for which in ("soft", "hard") for kind in ("byte", "packet")}
 NONE |= {f"{which}_{kind}_expires_seconds": 0 for which in ("soft", "hard") for kind in ("add", "use")}
 
@@ -94,6 +88,35 @@ def test_states_with_other_marks_are_others() -> None:
     assert len(shown.states) == 2
 
 
+def test_larval_states_have_no_spi_and_are_others_all_the_same() -> None:
+    larval = [state(0, reqid=1), state(0, reqid=2), state(0, reqid=1, if_id=7), state(0, reqid=1)]
+    assert len(Shown(sample(2.0, *larval), None).states) == 4
+    again = Shown(sample(3.0, *larval), sample(2.0, *larval))
+    assert (again.come, again.gone) == ([], [])
+
+
+def test_only_what_is_shown_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Any] = []
+    limits = top_model._limits
+
+    def counting(row: dict[str, Any], now: float) -> list[dict[str, Any]]:
+        counted.append(row)
+        return limits(row, now)
+
+    monkeypatch.setattr(top_model, "_limits", counting)
+    states = [state(spi, reqid=spi, hard_byte_limit=100) for spi in range(1, 301)]
+    shown, view = Shown(sample(2.0, *states), sample(1.0)), View(1.0)
+    screen(shown, view, 24, 120)
+    assert 0 < len(counted) < 24
+    rows = view.rows(shown)
+    view.press("p")
+    assert view.rows(shown) is rows  # a key that changes neither order nor choice
+    view.press("s")
+    assert view.rows(shown) is not rows
+    view.set_filter("life<2")
+    assert len(view.rows(shown)) == len(counted) == 300
+
+
 def test_lifetimes() -> None:
     row = one(
         state(bytes=1000),
@@ -147,8 +170,11 @@ def test_policies_that_were_hit() -> None:
     assert [(row["index"], row["idle"], row["hit"]) for row in shown.policies] == [
         (16, 1, True),
         (8, 10, False),
-        (24, 50, True),
+        (24, 50, False),  # was not among those used last, and is now, as others are gone
     ]
+    assert not [row for row in Shown(sample(100.0, policies=new), None).policies if row["hit"]]
+    new[2]["use_time"] = 98
+    assert Shown(sample(100.0, policies=new), sample(98.0, policies=old)).policies[2]["hit"]
 
 
 ROWS = Shown(
@@ -213,6 +239,11 @@ def test_reversed_and_every_sort_key_works() -> None:
         ("10.1.2", {0x10}),
         ("192.0.2.2 tunnel", {0x30}),
         ("destination=2001:db8::/32", set()),
+        ("destination!=2001:db8::/32", {0x10, 0x20, 0x30}),
+        ("destination=0.0.0.0/0", {0x10, 0x20, 0x30}),
+        ("destination=10.1.2.3", {0x10}),
+        ("destination=10.1.2.2", set()),
+        ("destination=::/0", set()),
     ],
 )
 def test_filters(text: str, expected: set[int]) -> None:
@@ -228,11 +259,23 @@ def test_filters(text: str, expected: set[int]) -> None:
         ("mode>tunnel", "compares a text"),
         ("source=here", "no address"),
         ("aead=1", "names no field"),
+        ("mark=0x10k", "no number"),
+        ("reqid=nan", "no number"),
+        ("bytes<inf", "no number"),
+        ("reqid=1_0", "no number"),
+        ("reqid=", "no number"),
+        ("spi=0x", "no number"),
     ],
 )
 def test_wrong_filters(text: str, says: str) -> None:
     with pytest.raises(CommandError, match=says):
         parse_filter(text)
+
+
+def test_the_names_of_a_filter_are_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "look.md").read_text()
+    [names] = re.findall(r"Names are (.*?);", text, re.DOTALL)
+    assert set(re.findall(r"\w+", names)) - {"and"} == top_model._NUMBERS | top_model._TEXTS
 
 
 def test_the_forms_of_numbers() -> None:
@@ -303,6 +346,16 @@ def test_a_narrow_screen_has_fewer_columns_and_cuts_none(width: int, columns: in
     assert "…" not in heads + first + second
 
 
+def test_bars_in_ascii() -> None:
+    shown = Shown(sample(2000.0, state(bytes=5000, hard_byte_limit=10_000, soft_byte_limit=8_000)), None)
+    for width in (120, 30, 10):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        Console(file=out, width=width).print(screen(shown, View(1.0), 24, width, plain=True))
+        out.flush()
+        assert isinstance(out.buffer, io.BytesIO)
+        assert (b"####..|. 50% bytes" in out.buffer.getvalue()) is (width == 120)
+
+
 # --- on the kernel ------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +402,8 @@ def test_json_is_a_line_for_each_sample(session: Session, context: Context) -> N
 
     assert top.run(["--count", "3", "--interval", "0.5"], context, Clock(add)) == 0
     lines = [json.loads(line) for line in printed(context).splitlines()]
+    for line in lines:
+        is_valid(line)
     assert [line["policy_count"] for line in lines] == [0, 1, 1]
     assert [line["seconds"] for line in lines] == [None, 0.5, 0.5]
     assert lines[0]["statistics"] == dict(session.statistics())
@@ -385,134 +440,83 @@ def test_a_picture(context: Context, tmp_path: Path) -> None:
     assert path.read_text().startswith("<svg")
 
 
-# --- on a terminal ------------------------------------------------------------------------------------------------
+def test_a_picture_that_cannot_be_written_is_said_first(context: Context, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        top.run(["--once", "--export-svg", str(tmp_path / "nowhere" / "top.svg")], context, Clock())
+    assert printed(context) == ""
 
 
-class Terminal:
-    """A program on a pseudo-terminal."""
+def test_events_that_are_many_that_were_lost_and_that_say_nothing() -> None:
+    selector, tunnel = Selector("10.1.0.0/16"), Template("192.0.2.1", "192.0.2.2", mode="tunnel")
+    acquire = Acquire(
+        source="192.0.2.1",
+        destination="192.0.2.2",
+        protocol=Protocol.ESP,
+        selector=selector,
+        policy=Policy(selector, direction="out", templates=tunnel),
+        sequence=1,
+    )
+    asked = Event(message=Message.ACQUIRE, body=acquire)
+    unread = Event(message=Message.EXPIRE, body=Secret(b"unread"))
 
-    def __init__(self, namespace: int, *words: str, environment: dict[str, str] | None = None) -> None:
-        self.controller, self._terminal = pty.openpty()
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        self.before = termios.tcgetattr(self._terminal)
-        self.seen = ""
-        variables = {**os.environ, "TERM": "xterm", **(environment or {})}
-        variables.pop("NO_COLOR", None)
-        with inside(namespace):
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "xfrm_ext", *words],
-                stdin=self._terminal,
-                stdout=self._terminal,
-                stderr=self._terminal,
-                env=variables,
-                start_new_session=True,
-            )
+    class Queue:
+        """What a subscription hands out."""
 
-    def wait_for(self, text: str) -> None:
-        """Reads until a text is there."""
-        deadline = time.monotonic() + DEADLINE
-        while text not in self.seen:
-            ready, _, _ = select.select([self.controller], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"no {text!r} in {self.seen!r}"
-            self.seen += os.read(self.controller, 65536).decode("utf-8", "replace")
+        def __init__(self) -> None:
+            self.waiting = [[asked] * 1024, [asked] * 1024, [asked, unread], None, [Overrun(), asked]]
 
-    def press(self, keys: str) -> None:
-        self.seen = ""
-        os.write(self.controller, keys.encode())
+        def get_many(self, most: int, timeout: float) -> Any:
+            if not self.waiting:
+                return []
+            if (events := self.waiting.pop(0)) is None:
+                raise ProtocolError("no message")
+            return events
 
-    def end(self) -> int:
-        """The exit status. What it prints until then is read."""
-        deadline = time.monotonic() + DEADLINE
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, "does not end"
-            if select.select([self.controller], [], [], 0.01)[0]:
-                self.seen += os.read(self.controller, 65536).decode("utf-8", "replace")
-        while select.select([self.controller], [], [], 0)[0]:
-            self.seen += os.read(self.controller, 65536).decode("utf-8", "replace")
-        return self.process.returncode
-
-    def settings(self) -> list[Any]:
-        return termios.tcgetattr(self._terminal)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.controller)
-        os.close(self._terminal)
+    lines = [line.partition(" ")[2] for line in _events(cast(Subscription, Queue()), 0.0)]
+    line = "ACQUIRE: 10.1.0.0/16 -> 0.0.0.0/0"
+    assert lines == [line] * 2049 + ["events were lost", line]
 
 
-ALTERNATE, USUAL = "\x1b[?1049h", "\x1b[?1049l"
+def test_a_slow_sample_is_waited_after_and_events_are_read_while_paused(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, view = Clock(), View(1.0)
+    waits: list[float] = []
+    read: list[bool] = []
 
+    class Keys:
+        """A keyboard on which a space is pressed, and later q."""
 
-@contextlib.contextmanager
-def terminal(namespace: int, *words: str) -> Iterator[Terminal]:
-    made = Terminal(namespace, *words)
-    try:
-        yield made
-    finally:
-        made.close()
+        def __init__(self, terminal: int) -> None: ...
 
+        def __enter__(self) -> Keys:
+            return self
 
-def test_keys_in_the_live_view(session: Session, namespace: int) -> None:
-    session.spd.add(Policy(direction="out"))
-    with terminal(namespace, "top", "--interval", "0.2") as shown:
-        shown.wait_for("0 SAs, 1 policies")
-        shown.wait_for("q quit")
-        assert ALTERNATE in shown.seen
-        assert shown.settings()[3] & termios.ICANON == 0
-        shown.press("s")
-        shown.wait_for("by packets")
-        shown.press("/nothing=1")
-        shown.wait_for("filter: nothing=1_")
-        shown.press("\r")
-        shown.wait_for("names no field")
-        shown.press("/reqid=1\r")
-        shown.wait_for(", reqid=1")
-        session.spd.add(Policy(direction="in"))
-        shown.wait_for("2 policies")
-        shown.press(" ")
-        shown.wait_for("PAUSED")
-        shown.press("q")
-        assert shown.end() == 0
-        assert shown.seen.rstrip().endswith("\x1b[?25h" + USUAL)
-        assert shown.settings() == shown.before
+        def __exit__(self, *error: object) -> None: ...
 
+        def read(self, seconds: float) -> tuple[list[str], list[int]]:
+            waits.append(seconds)
+            clock.time += max(0.0, seconds)
+            return {2: [" "], 4: ["q"]}.get(len(waits), []), []
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)])
-def test_a_signal_gives_the_terminal_back(namespace: int, number: signal.Signals, status: int) -> None:
-    with terminal(namespace, "top", "--interval", "60") as shown:
-        shown.wait_for("q quit")
-        shown.process.send_signal(number)
-        assert shown.end() == status
-        assert USUAL in shown.seen
-        assert "Traceback" not in shown.seen
-        assert shown.settings() == shown.before
+    def take(session: Session, now: float) -> Sample:
+        clock.time += 5
+        return sample(now)
 
+    def events(subscription: Subscription | None, now: float) -> list[str]:
+        read.append(view.paused)
+        return []
 
-def test_stopped_and_continued(namespace: int) -> None:
-    with terminal(namespace, "top", "--interval", "60") as shown:
-        shown.wait_for("q quit")
-        shown.process.send_signal(signal.SIGTSTP)
-        shown.wait_for(USUAL)
-        _, status = os.waitpid(shown.process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        assert shown.settings() == shown.before
-        shown.seen = ""
-        shown.process.send_signal(signal.SIGCONT)
-        shown.wait_for("q quit")
-        assert shown.settings()[3] & termios.ICANON == 0
-        shown.press("q")
-        assert shown.end() == 0
+    class Out(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
-
-def test_without_rich_it_is_one_line(namespace: int, tmp_path: Path) -> None:
-    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError('no rich', name='rich')")
-    shown = Terminal(namespace, "top", environment={"PYTHONPATH": str(tmp_path)})
-    try:
-        assert shown.end() != 0
-        assert "pip install 'xfrm-ext[cli]'" in shown.seen
-        assert shown.seen.count("\n") == 1
-        assert shown.settings() == shown.before
-    finally:
-        shown.close()
+    for name, value in (("Keyboard", Keys), ("take", take), ("_events", events)):
+        monkeypatch.setattr(top_screen, name, value)
+    monkeypatch.setenv("TERM", "xterm")
+    context.out = Out()
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert top_screen.watch(context, view, clock, None) == 0
+    assert waits == [1.0] * 4
+    assert read == [False, True, True]

@@ -3,23 +3,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import random
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from by_schema import is_valid
 
 from xfrm_ext import AeadAlgorithm, Policy, Selector, Session, State, Template
-from xfrm_ext.cli import tree
+from xfrm_ext.cli import explain, outline, tree
 from xfrm_ext.cli.context import Context
-from xfrm_ext.cli.outline import NoRich
+from xfrm_ext.cli.outline import GOOD, Node, NoRich, check_picture
+from xfrm_ext.errors import CommandError
+from xfrm_ext.lookup import serves
 from xfrm_ext.testing import inside
 
 NEAR, FAR = "192.0.2.1", "198.51.100.2"
+RICH = "https://www.textualize.io"
+"""Named in a comment of its pictures."""
 SECRET = bytes(range(100, 120))
 
 
@@ -89,6 +98,63 @@ def test_a_mermaid_flowchart() -> None:
     assert nodes["s1"][4] is None
 
 
+@pytest.mark.parametrize("direction", ["out", "in"])
+@pytest.mark.parametrize("mode", ["tunnel", "beet", "transport"])
+def test_joining_many_with_one_reqid_compares_few(
+    direction: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 300
+    there, here = [f"10.0.{number >> 8}.{number & 255}" for number in range(count)], "192.0.2.1"
+    ends = [(here, one) if direction == "out" else (one, here) for one in there]
+    states = [state(number + 1, *pair, mode=mode) for number, pair in enumerate(ends)]
+    policies = [
+        Policy(
+            Selector(*pair),
+            direction=direction,
+            templates=Template(*(pair if mode != "transport" else ()), mode=mode, reqid=1),
+        )
+        for pair in ends
+    ]
+    compared = 0
+
+    def counting(*values: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return serves(*values)
+
+    monkeypatch.setattr(tree, "serves", counting)
+    joined = tree.Joined(policies[::-1], states)
+    assert joined.found == [[[number]] for number in range(count)]
+    assert compared == count
+
+
+def test_what_is_joined_is_what_serves() -> None:
+    """Looking a few states up finds the same as comparing all."""
+    chance = random.Random(1)
+    ends = ((NEAR, FAR, "0.0.0.0"), ("2001:db8::1", "2001:db8::2", "::"))
+
+    def some(**options: Any) -> dict[str, Any]:
+        return {"mode": chance.choice(["tunnel", "beet", "transport"]), "reqid": chance.choice([0, 1]), **options}
+
+    def pair(family: int) -> list[str]:
+        return [chance.choice(ends[family]) for _ in range(2)]
+
+    for _ in range(20):
+        states = [state(spi, *pair(spi % 2), **some(direction=None)) for spi in range(1, 40)]
+        policies = []
+        for _ in range(40):
+            prefixes = chance.choice((pair(0), pair(1), ["2001:db8::/32"], ["192.0.2.0/24"], []))
+            selector = Selector(*prefixes)
+            template = Template(*pair(0), **some())
+            policies.append(Policy(selector, direction=chance.choice(["in", "out", "fwd"]), templates=template))
+        joined = tree.Joined(policies, states)
+        assert joined.found == [
+            [[number for number, one in enumerate(states) if serves(one, policy.templates[0], policy)]]
+            for policy in joined.policies
+        ]
+        assert sum(len(found) for [found] in joined.found) > 20
+
+
 @pytest.fixture
 def context(namespace: int) -> Iterator[Context]:
     made = Context(io.StringIO(), io.StringIO())
@@ -122,10 +188,51 @@ def test_text(context: Context, session: Session) -> None:
     ]
 
 
+def rename(namespace: int, name: bytes) -> None:
+    """Gives the loopback device another name (SIOCSIFNAME, struct ifreq)."""
+    with inside(namespace), socket.socket() as made:
+        before = socket.if_indextoname(1).encode("utf-8", "surrogateescape")
+        fcntl.ioctl(made, 0x8923, before.ljust(16, b"\0") + name.ljust(16, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"l\x1b[31m[b]", r"l\x1b[31m[b]"), (b"l\xff<&", r"l\xff<&"), (b"l\xc2\x9b", r"l\x9b")]
+)
+def test_names_of_interfaces_command_no_terminal(
+    context: Context, session: Session, namespace: int, tmp_path: Path, name: bytes, shown: str
+) -> None:
+    session.spd.add(Policy(Selector("10.1.0.0/16", interface=1), direction="out"))
+    rename(namespace, name)
+    assert f" dev {shown} priority" in printed(context)
+    assert shown.replace("\\", "\\\\") in printed(context, "--dot")
+    assert shown.replace("<&", "#lt;#amp;") in printed(context, "--mermaid")
+    path = tmp_path / "tree.svg"
+    printed(context, "--export-svg", str(path))
+    texts = "".join(ElementTree.parse(path).getroot().itertext()).replace("\xa0", " ")
+    assert f" dev {shown} priority" in texts
+    context.out = io.StringIO()
+    packet = ["src", "10.1.0.1", "dst", "10.2.0.1", "dev", name.decode("utf-8", "surrogateescape")]
+    assert explain.run(packet, context) == 0
+    assert context.out.getvalue().count(f" dev {shown}") == 2
+    assert context.out.getvalue().replace("\n", "").isprintable()
+
+
+def test_letters_that_the_output_does_not_have(context: Context, session: Session, namespace: int) -> None:
+    session.spd.add(Policy(Selector(interface=1), direction="out"))
+    rename(namespace, "łó".encode())
+    for words in ([], ["--dot"], ["--mermaid"]):
+        context.out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+        assert tree.run(words, context) == 0
+        context.out.flush()
+        assert isinstance(context.out.buffer, io.BytesIO)
+        assert rb"\u0142" in context.out.buffer.getvalue()
+
+
 def test_json(context: Context, session: Session) -> None:
     session.spd.load(POLICIES[:3])
     context.json = True
     document = json.loads(printed(context))
+    is_valid(document)
     assert [one["policy"]["direction"] for one in document["policies"]] == ["out", "out", "in"]
     assert [one["templates"] for one in document["policies"]] == [[{"states": []}]] * 3
     assert (document["states"], document["unused"]) == ([], [])
@@ -157,6 +264,8 @@ def test_a_picture(context: Context, session: Session, tmp_path: Path) -> None:
     assert printed(context, "--export-svg", str(path)) == ""
     assert path.read_text().startswith("<svg")
     assert "198.51.100.2" in path.read_text()
+    named = set(re.findall(r"https?://[^\"'\s]*", path.read_text()))
+    assert named <= {"http://www.w3.org/2000/svg", RICH}  # no fonts
 
 
 def test_a_picture_needs_rich(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +275,43 @@ def test_a_picture_needs_rich(context: Context, tmp_path: Path, monkeypatch: pyt
         tree.run(["--export-svg", str(tmp_path / "tree.svg")], context)
 
 
-def test_colours_on_a_terminal(context: Context, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def test_a_picture_that_cannot_be_written_is_said_first(tmp_path: Path) -> None:
+    context = Context(io.StringIO(), io.StringIO())
+    with pytest.raises(OSError, match="nowhere"):
+        tree.run(["--export-svg", str(tmp_path / "nowhere" / "tree.svg")], context)
+    assert context._session is None
+    check_picture(str(tmp_path / "tree.svg"))
+    assert not list(tmp_path.iterdir())
 
+
+@pytest.mark.parametrize("words", [["--dot"], ["--mermaid"], ["--export-svg", "tree.svg"]])
+def test_forms_that_json_has_not(words: list[str]) -> None:
+    context = Context(io.StringIO(), io.StringIO())
+    context.json = True
+    with pytest.raises(CommandError, match=f"{words[0]}: does not go together with -j"):
+        tree.run(words, context)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_many_nodes_are_not_left_to_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(outline, "_rich", lambda root: pytest.fail("takes half a second for each thousand"))
+    root = Node("root", "bold", [Node(f"[node] {number}", GOOD) for number in range(5000)])
+    outline.show([root], out := Terminal())
+    lines = out.getvalue().splitlines()
+    assert lines[1] == "├─ \x1b[32m[node] 0\x1b[0m"
+    assert [re.sub(r"\x1b\[\d*m", "", line) for line in lines] == list(outline.lines(root))
+    monkeypatch.setenv("NO_COLOR", "1")
+    outline.show([root], out := Terminal())
+    assert out.getvalue().splitlines() == list(outline.lines(root))
+
+
+def test_colours_on_a_terminal(context: Context, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     session.spd.add(POLICIES[2])

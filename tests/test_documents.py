@@ -465,6 +465,9 @@ MISPLACED: list[dict[str, Any]] = [
     {**STATE, "encryption": {"name": "cbc(aes)", "key": int.from_bytes(KEY, "big")}},
     {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": 1}},
     {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": HEX}},
+    {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": int.from_bytes(KEY, "big")}},
+    {**STATE, "authentication": {"name": "a", "key": HEX, "icv_bits": int.from_bytes(KEY, "big")}},
+    {**STATE, "aead": {"name": "a", "key": HEX, "icv_bits": int.from_bytes(KEY, "big")}},
     {**STATE, "encryption": {"name": "cbc(aes)", HEX: HEX}},
     {**STATE, "encryption": {"name": "cbc(aes)", "kye": HEX}},
     {**STATE, "aead": {"name": "a", "key": HEX, "icv_bits": HEX}},
@@ -510,3 +513,13 @@ def test_no_error_of_json_shows_a_key(text: str) -> None:
     with pytest.raises(BatchFileError) as found:
         list(read(io.StringIO(text.replace("%s", HEX))))
     safe(shown_by(found.value))
+
+
+def test_names_that_are_no_text_and_lists_without_end() -> None:
+    with pytest.raises(ValidationError, match=r"\$\.mark\[1\]: is not one of"):
+        from_document({"kind": "policy", "direction": "out", "mark": {1: 2}})
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(ValidationError, match=r"\$\.direction: a huge list"):
+        from_document({"kind": "policy", "direction": deep})

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import inspect
-import json
+import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import strategies
+from by_schema import DEFINITIONS, KINDS, LOOKED, SCHEMA, VALIDATORS, is_valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from test_cli_top import sample, state
 from test_secret import KEY, states
 
 import xfrm_ext
@@ -50,16 +51,15 @@ from xfrm_ext import (
     documents_read,
 )
 from xfrm_ext.bulk import Indices, LoadResult
+from xfrm_ext.cli import explain, top, top_model, tree
+from xfrm_ext.cli.context import Context
 from xfrm_ext.constants import Enumeration, Flags
 from xfrm_ext.documents import event_document, from_document, to_document
 from xfrm_ext.documents_forms import word
 from xfrm_ext.errors import kernel_error
 from xfrm_ext.wire.text import _PROTOCOLS
 
-SCHEMA = json.loads((Path(documents.__file__).parent / "schema.json").read_text(encoding="utf-8"))
-DEFINITIONS: dict[str, dict[str, Any]] = SCHEMA["$defs"]
 OBJECTS = {name: each for name, each in DEFINITIONS.items() if "properties" in each}
-KINDS = {*documents.KINDS.values(), "error"}
 CLASSES = documents_read._BODIES
 PARTS = {
     "selector": Selector,
@@ -81,17 +81,6 @@ PARTS = {
     "km_address": xfrm_ext.KmAddress,
 }
 """What stands in documents and is none."""
-
-
-def validator(name: str) -> Any:
-    return Draft202012Validator({"$schema": SCHEMA["$schema"], "$ref": f"#/$defs/{name}", "$defs": DEFINITIONS})
-
-
-VALIDATORS = {name: validator(name) for name in (*KINDS, "document", "loadable")}
-
-
-def is_valid(document: dict[str, Any]) -> None:
-    VALIDATORS[document["kind"]].validate(json.loads(json.dumps(document)))
 
 
 def visited(schema: dict[str, Any], value: Any, owner: str = "") -> Iterator[tuple[str, str]]:
@@ -129,6 +118,32 @@ def full_state() -> State:
         lifetime_value=LifetimeCurrent(bytes=1),
         attributes=[Attribute(60, b"1")],
     )
+
+
+def looked() -> list[dict[str, Any]]:
+    """What `xfrm explain`, `xfrm tree` and `xfrm top` make of values."""
+    context = Context(io.StringIO(), io.StringIO())
+    policies = [
+        Policy(Selector("10.9.0.0/16"), direction="out"),
+        Policy(direction="out", templates=[Template(reqid=1)]),
+    ]
+    own = State("10.0.0.1", "10.0.0.2", spi=2, reqid=1, aead=AeadAlgorithm("rfc4106(gcm(aes))", KEY[:20]))
+    question = explain._Question(["src", "10.0.0.1", "dst", "10.0.0.2", "--all"], context)
+    answer = explain._Answer(question, policies, lambda: [full_state(), own], None)
+    used = dict.fromkeys(("index", "priority", "protocol"), 9) | {"use_time": 1000, "policy_type": "main"}
+    used |= {"direction": "out", "action": "allow", "source": "10.0.0.0/8", "destination": "::/0"}
+    counted = sample(
+        1002.0,
+        state(mark=1, mark_mask=3, if_id=5, direction="in", hard_byte_limit=7, use_time=1001, last_used=1001),
+        policies=[used],
+        statistics={"XfrmInError": 2**64 - 1},
+    )
+    shown = top_model.Shown(counted, sample(1001.0))
+    return [
+        explain._document(answer, context),
+        tree._document(tree.Joined(policies, [full_state(), own]), context),
+        top.document(shown, shown.states),
+    ]
 
 
 def samples() -> list[dict[str, Any]]:
@@ -190,7 +205,7 @@ def samples() -> list[dict[str, Any]]:
         LoadError("it ended", result),
     ]
     timed = [event_document(value, time=0) for value in values if isinstance(value, (Event, Overrun))]
-    return [*map(to_document, values), *timed]
+    return [*map(to_document, values), *timed, *looked()]
 
 
 def test_the_schema_is_one() -> None:
@@ -299,6 +314,14 @@ def test_protocols_of_packets_are_those_that_selectors_know() -> None:
 def test_events_have_the_words_of_the_table() -> None:
     assert set(OBJECTS["event"]["properties"]["event"]["enum"]) == {*documents.EVENTS.values(), "unknown"}
     assert set(documents.EVENTS) <= set(Message.__members__)
+
+
+def test_the_words_of_what_is_looked_at_are_those_of_the_commands() -> None:
+    explanation = OBJECTS["explanation"]["properties"]
+    assert explanation["result"]["enum"] == list(explain._STYLES)
+    assert set(explanation["direction"]["enum"]) == set(explain._DIRECTIONS)
+    assert OBJECTS["sample_limit"]["properties"]["kind"]["enum"] == list(top_model._KINDS)
+    assert {document["kind"] for document in looked()} == set(LOOKED)
 
 
 @pytest.mark.parametrize("name", [*CLASSES, *PARTS])

@@ -6,6 +6,7 @@ tests/guest/test_link.py has kernels with XFRM interfaces.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -14,6 +15,7 @@ from vectors import attribute, recorded, records
 
 from xfrm_ext import CommandError, XfrmInterface
 from xfrm_ext.iproute2 import encode, parse
+from xfrm_ext.iproute2.help import text
 
 RECORDS = {record["id"]: record for record in records("links")}
 REFUSED = [one for one in records("refused") if one["argv"][1] == "link"]
@@ -165,3 +167,28 @@ def test_parsed() -> None:
     external = parse(["link", "add", "type", "xfrm", "external"])
     assert isinstance(external, XfrmInterface)
     assert (external.name, external.external) == ("", True)
+
+
+# --- its help ---------------------------------------------------------------------------------------------
+
+
+def test_a_command_is_missing() -> None:
+    with pytest.raises(CommandError, match="link: needs a command: add, set, change, replace, delete, help"):
+        encode(["link"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "add name xfrm0 up mtu 1400 txqueuelen 5 link lo type xfrm dev lo if_id 3",
+        "replace xfrm1 down txqlen 5 type xfrm external",
+        "change dev xfrm0 name xfrm9 qlen 5 type xfrm",
+        "set dev xfrm0 type xfrm if_id 3",
+        "delete dev xfrm0 type xfrm",
+    ],
+)
+def test_the_help_has_every_word(line: str) -> None:
+    encode(["link", *line.split()], interface_index=index_of_both)
+    words = set(re.findall(r"[\w-]+", text("link")))
+    values = {"xfrm0", "xfrm1", "xfrm9", "lo"}
+    assert {word for word in line.split() if not word.isdigit()} - values <= words

@@ -18,7 +18,7 @@ def shown(value: object) -> str:
     """A value as errors show it: its repr, shortened."""
     try:
         text = repr(value)
-    except ValueError:  # an int of thousands of digits
+    except (ValueError, RecursionError):  # an int of thousands of digits, lists within lists
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -121,14 +121,17 @@ def _reader(kind: Any) -> Read:
         try:
             return make(**values)
         except ValidationError as error:
-            raise _placed(error, kind, values) from None
+            refused = _placed(error, kind, values)
+        if keyed:  # any number could be a key that stands in the wrong place
+            refused.value = None
+        raise refused
 
     return read
 
 
 def _step(name: str) -> str:
     """The part of a path for a member that nobody knows, whatever is in its name."""
-    return f".{name}" if name.isidentifier() else f"[{shown(name)}]"
+    return f".{name}" if isinstance(name, str) and name.isidentifier() else f"[{shown(name)}]"
 
 
 def _check_kind(value: object, own: str) -> None:

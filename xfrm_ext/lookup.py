@@ -44,7 +44,7 @@ from xfrm_ext.wire.text import _PROTOCOLS
 
 _WITH_PORTS = (6, 17, 136, 132)  # TCP, UDP, UDP-Lite, SCTP
 _GRE = 47
-_OUTER = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
+OUTER = (Mode.TUNNEL, Mode.BEET, Mode.IPTFS)
 """Modes whose templates have addresses of their own; all others have the packet's."""
 _KEYED = (Protocol.ESP, Protocol.AH, Protocol.COMP)
 _MAIN_BEHIND_SUB = {Direction.IN: Direction.IN, Direction.OUT: Direction.OUT, Direction.FWD: Direction.IN}
@@ -244,7 +244,7 @@ def resolve(policy: Policy, packet: Packet, states: Iterable[State], now: float)
     ends = str(packet.source), str(packet.destination)
     choices = []
     for template in policy.templates:
-        wanted = (template.source, template.destination) if template.mode in _OUTER else ends
+        wanted = (template.source, template.destination) if template.mode in OUTER else ends
         choice = _find(template, policy, packet, wanted, known, now)
         choices.append(choice)
         if choice.state is not None and not choice.trouble:
@@ -428,7 +428,7 @@ def demands(
         lacking = [*in_reasons(state, template, packet.if_id), *validity(state, now)]
         if state.selector.family != Family.UNSPEC:
             lacking += [f"selector: {reason}" for reason in selector_reasons(state.selector, packet)]
-        if template.mode not in _OUTER:
+        if template.mode not in OUTER:
             for name in ("source", "destination"):
                 if getattr(state, name) != getattr(packet, name) and not _any(getattr(state, name)):
                     lacking.append(f"{name} {getattr(state, name)} is not {getattr(packet, name)}")
@@ -448,7 +448,7 @@ def serves(state: State, template: Template, policy: Policy) -> bool:
             return False
     elif any(in_reasons(state, template, policy.if_id or 0)):
         return False
-    if template.mode not in _OUTER:
+    if template.mode not in OUTER:
         return _within(state, policy.selector)
     if not leaves:
         return True

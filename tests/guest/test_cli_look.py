@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from by_schema import is_valid
 
 from guest.network import PORT, Host, Pair, until
 from xfrm_ext import (
@@ -148,7 +149,9 @@ def look(host: Host, command: Any, *words: str) -> Any:
     context.json, context._session = True, host.session
     assert command.run(list(words), context) == 0
     assert isinstance(context.out, io.StringIO)
-    return json.loads(context.out.getvalue())
+    document = json.loads(context.out.getvalue())
+    is_valid(document)
+    return document
 
 
 def tunnel(pair: Pair, spi: int, **options: Any) -> State:
@@ -299,6 +302,8 @@ def test_top_shows_rates_of_real_packets(pair: Pair) -> None:
     assert top.run(["--count", "2", "--interval", "2", "--filter", "spi=0x1001"], context, Clock(act)) == 0
     assert isinstance(context.out, io.StringIO)
     first, second = map(json.loads, context.out.getvalue().splitlines())
+    is_valid(first)
+    is_valid(second)
     assert first["states"][0]["packets_per_second"] is None
     [row] = second["states"]
     used = left.session.sad.get(state).current
@@ -331,3 +336,22 @@ def test_top_tells_of_acquires_and_expiries(pair: Pair) -> None:
     assert acquire == f"ACQUIRE: {left.address.inner4}/32 -> {right.address.inner4}/32"
     assert soft == f"soft limit reached: esp 0x00001001 {state.source} -> {state.destination}"
     assert hard.startswith("expired: esp 0x00001001")
+
+
+def test_top_hears_all_events_of_a_burst(pair: Pair) -> None:
+    session, state = pair.left.session, tunnel(pair, 0x1001)
+    session.sad.add(state)
+    with session.subscribe("expire") as subscription:
+        for _ in range(3000):
+            session.sad.expire(state)
+        assert len(list(_events(subscription, 0.0))) == 3000
+
+
+def test_what_is_refused_is_capped_in_json_as_in_text(pair: Pair) -> None:
+    session = pair.left.session
+    session.spd.add(policy(pair, "out"))
+    for number in range(9):
+        session.sad.add(tunnel(pair, 0x1001 + number, reqid=2))
+    for more, count in (((), 5), (("--all",), 9)):
+        [policies] = look(pair.left, explain, *words(pair, *more))["policies"]
+        assert len(policies["templates"][0]["refused"]) == count

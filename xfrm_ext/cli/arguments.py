@@ -16,4 +16,7 @@ class Arguments(ArgumentParser):
         super().__init__(f"xfrm {name}", description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        from xfrm_ext.cli.outline import printable  # late: what it imports is not needed for most
+
+        message = printable(message)
         raise CommandError(self.prog.removeprefix("xfrm "), None, f"{message} (see {self.prog} --help)")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from contextlib import contextmanager
 from itertools import repeat
 from shutil import copyfileobj
@@ -38,7 +37,7 @@ class _Batch:
     """A file being run."""
 
     def __init__(self, path: str, force: bool, context: Context) -> None:
-        self._path, self._force, self._context = path, force, context
+        self.path, self._force, self._context = path, force, context
         self._pieces: list[Any] = []
         self._lines: list[int] = []
         self._done = self._last = 0
@@ -54,18 +53,13 @@ class _Batch:
 
     def send(self) -> None:
         """Sends what was collected. Without -force each message by itself, and none behind one that fails."""
+        from xfrm_ext.cli.block import joined
         from xfrm_ext.transport import BatchOutcome, messages
-        from xfrm_ext.wire.layouts import aligned
 
         if not self._lines:
             return
-        outcome, lines, pieces = BatchOutcome(), self._lines, self._pieces
+        outcome, lines, block = BatchOutcome(), self._lines, joined(self._pieces)
         self._lines, self._pieces = [], []
-        # As large as it will be from the start, and wiped: one that grows leaves copies of keys behind.
-        block, end = bytearray(sum(aligned(len(piece)) for piece in pieces)), 0
-        for piece in pieces:
-            block[end : end + len(piece)] = piece
-            end += aligned(len(piece))
         try:
             self._context.handle().talk_batch(
                 block,
@@ -97,7 +91,7 @@ class _Batch:
         file."""
         from xfrm_ext.cli.main import fail
 
-        where = f"Command failed {self._path}:{line}"
+        where = f"Command failed {self.path}:{line}"
         if error is None:
             self._context.err.write(f"{where}\n")
             self.status = status
@@ -113,7 +107,7 @@ class _Batch:
         for refused in self._refused:
             self.failed(*refused)
         behind = f", the last in line {self._last}" if self._last else ""
-        self._context.err.write(f"{self._path}: interrupted, {self._done} requests were done{behind}\n")
+        self._context.err.write(f"{self.path}: interrupted, {self._done} requests were done{behind}\n")
 
     def words(self, words: list[str], line: int) -> None:
         """Does what one line says, read by the grammars."""
@@ -147,13 +141,10 @@ def run_batch(path: str, force: bool, context: Context) -> int:
     batch = _Batch(path, force, context)
     with _opened(path) as file:
         try:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                # There may be somebody at the other end who waits for what a line does.
-                _run_lines(file, batch, context)
-            elif context.options.family:
-                _run_lines(file, batch, None)  # the parser in C takes no family from outside
-            else:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 _run_file(file, batch, context)
+            else:
+                _run_pipe(file, batch, context)
             batch.send()
         except _Stop:
             pass
@@ -165,48 +156,44 @@ def run_batch(path: str, force: bool, context: Context) -> int:
 
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
+    from xfrm_ext.cli.streams import checked_path, standard_input
+
     if path != "-":
-        with open(path, "rb") as file:
+        with open(checked_path(path, "-batch"), "rb") as file:
             yield file
         return
-    if sys.stdin is None:
-        raise CommandError("-batch", None, "standard input is closed", 1)
-    if not stat.S_ISREG(os.fstat(sys.stdin.buffer.fileno()).st_mode):
-        yield sys.stdin.buffer
+    stream = standard_input("-batch")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        yield stream
         return
     with open(os.memfd_create("batch"), "w+b") as copy:  # from where it stands: a part may have been read
-        copyfileobj(sys.stdin.buffer, copy)
+        copyfileobj(stream, copy)
         copy.seek(0)
         yield copy
 
 
 def _run_file(file: BinaryIO, batch: _Batch, context: Context) -> None:
-    """A file on a disk. What the parser in C does not take, the grammars read."""
-    from xfrm_ext.batchfile import BatchFile
-    from xfrm_ext.errors import BatchFileError
-    from xfrm_ext.iproute2.batch import lines
+    """A file on a disk."""
+    from xfrm_ext.bulk import Block
+    from xfrm_ext.iproute2.batch import read
 
-    slowly = lines(file)
-    parsed = BatchFile(f"/proc/self/fd/{file.fileno()}", context.interface_index)  # whatever has its name by now
-    try:
-        for found in parsed.parse(repeat(_TOGETHER)):
-            if isinstance(found, BatchFileError):
-                _run_line(next(line for line in slowly if line[0] >= found.line), batch)
-            else:
-                batch.add(found.messages, found.lines or [])
-    finally:
-        parsed.close()
+    found = read(file, batch.path, repeat(_TOGETHER), context.interface_index, context.options.family)
+    for one in found:
+        if isinstance(one, Block):
+            batch.add(one.messages, one.lines or [])
+        else:
+            _run_line(one, batch)
 
 
-def _run_lines(file: BinaryIO, batch: _Batch, at_once: Context | None) -> None:
-    """Lines that the grammars read. `at_once`: each is done, and what it prints is on its way, before the next."""
+def _run_pipe(file: BinaryIO, batch: _Batch, context: Context) -> None:
+    """There may be somebody at the other end who waits for what a line does: each is done, and what it prints is on
+    its way, before the next one is read."""
     from xfrm_ext.iproute2.batch import lines
 
     for line in lines(file):
         _run_line(line, batch)
-        if at_once is not None:
-            batch.send()
-            at_once.out.flush()
+        batch.send()
+        context.out.flush()
 
 
 def _run_line(line: tuple[int, list[str] | CommandError], batch: _Batch) -> None:

@@ -3,49 +3,85 @@
 
 from __future__ import annotations
 
+from xfrm_ext.iproute2 import (
+    algorithm,
+    definition,
+    link,
+    monitor,
+    policy,
+    selector,
+    state,
+    state_id,
+    template,
+    words,
+)
+
 TYPE_CHECKING = False  # typing's own, whose import would take longer than a short command
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xfrm_ext.cli.context import Context
 
-_DIRECTIONS = "in out fwd"
-_MODES = "transport tunnel beet ro in_trigger iptfs"
-_PROTOCOLS = "esp ah comp route2 hao"
-_SELECTOR = "src dst dev proto sport dport type code key"
-_IDENTITY = "src dst proto spi mark mask"
-_LIMITS = "byte-soft byte-hard packet-soft packet-hard time-soft time-hard time-use-soft time-use-hard"
+
+def _line(*groups: str | Iterable[str]) -> str:
+    """Words, each once, in this order."""
+    listed = [word for group in groups for word in (group.split() if isinstance(group, str) else group)]
+    return " ".join(dict.fromkeys(listed))
+
 
 OPTIONS = (
     "-4 -6 -family -statistics -details -oneline -timestamp -tshort -netns -batch -force -json -pretty -Version"
     " -help --show-keys --debug"
 )
-OBJECTS = "state policy monitor link load save top explain tree completion help"
+OBJECTS = (
+    "link",
+    "xfrm",
+    "state",
+    "policy",
+    "monitor",
+    "load",
+    "save",
+    "top",
+    "explain",
+    "tree",
+    "completion",
+    "help",
+)
+"""In the order in which `ip` looks at its own."""
 
-_POLICY = (
-    f"{_SELECTOR} dir ctx mark mask index ptype action priority flag if_id offload limit tmpl spi mode reqid level"
+_IDENTITY = _line(state_id.KEYWORDS, "mark mask")
+_LISTED_STATES = _line(state_id.KEYWORDS, "mode reqid flag")
+_TEMPLATE = "tmpl spi mode reqid level"
+_POLICY = _line(selector.KEYWORDS, policy._FILTERS, "mask ctx offload limit", _TEMPLATE)
+_NAMED_POLICY = _line(selector.KEYWORDS, "index dir ctx mark mask ptype if_id")
+_LISTED_POLICIES = _line("nosock", selector.KEYWORDS, policy._FILTERS, "mask")
+_OTHER_NAMES = ("max-qsize",)  # `ip`'s old word for max-queue-size
+_STATE = _line(
+    (word for word in definition.KEYWORDS if word not in _OTHER_NAMES),
+    _IDENTITY,
+    algorithm.KEYWORDS,
+    selector.KEYWORDS,
 )
-_STATE = (
-    f"{_IDENTITY} enc auth auth-trunc aead comp mode reqid seq replay-window replay-seq replay-oseq replay-seq-hi"
-    " replay-oseq-hi flag extra-flag sel dev sport dport type code key limit encap coa ctx output-mark if_id"
-    " offload tfcpad dir pcpu-num nat-keepalive-interval mtimer-thresh pkt-size max-queue-size init-delay dont-frag"
-    " drop-time reorder-window"
-)
+_LINK = "link name dev mtu txqueuelen up down type xfrm external if_id"
 
 COMMANDS = {
     "policy": {
         "add": _POLICY,
         "update": _POLICY,
-        "delete": f"{_SELECTOR} index dir ctx mark mask ptype if_id",
-        "get": f"{_SELECTOR} index dir ctx mark mask ptype if_id",
-        "list": f"nosock {_SELECTOR} dir index ptype action priority flag",
-        "deleteall": f"nosock {_SELECTOR} dir index ptype action priority flag",
+        "delete": _NAMED_POLICY,
+        "get": _NAMED_POLICY,
+        "list": _LISTED_POLICIES,
+        "deleteall": _LISTED_POLICIES,
         "flush": "ptype",
         "count": "",
-        "set": "hthresh4 hthresh6",
-        "setdefault": _DIRECTIONS,
+        "set": _line(policy._THRESHOLDS),
+        "setdefault": _line(policy._DIRECTIONS, policy._DEFAULTS),
         "getdefault": "",
-        "migrate": (
-            f"{_SELECTOR} dir ptype if_id tmpl spi mode reqid level new-src new-dst encap offload"
-            " km-local km-remote"
+        "migrate": _line(
+            selector.KEYWORDS,
+            "dir ptype if_id",
+            _TEMPLATE,
+            "new-src new-dst encap offload km-local km-remote",
         ),
         "help": "",
     },
@@ -55,18 +91,26 @@ COMMANDS = {
         "allocspi": f"{_IDENTITY} mode reqid seq dir pcpu-num min max",
         "delete": _IDENTITY,
         "get": _IDENTITY,
-        "list": "nokeys src dst proto spi mode reqid flag",
-        "deleteall": "src dst proto spi mode reqid flag",
+        "list": f"nokeys {_LISTED_STATES}",
+        "deleteall": _LISTED_STATES,
         "flush": "proto",
         "count": "",
         "migrate": f"{_IDENTITY} new-src new-dst reqid sel flag encap if_id offload",
         "help": "",
     },
+    "link": {
+        "add": _LINK,
+        "change": _LINK,
+        "replace": _LINK,
+        "delete": "dev type xfrm",
+        "help": "",
+    },
 }
 """The words behind each verb."""
+VERBS = {"policy": policy._VERBS, "state": state._VERBS, "link": link._VERBS}
+"""The verb that each word is the beginning of, or another name of."""
 OTHERS = {
-    "monitor": "nokeys all-nsid all acquire expire SA aevent policy report migrate mapping file help",
-    "link": "add type xfrm external dev if_id",
+    "monitor": _line("nokeys all-nsid all", monitor._WORDS),
     "load": "--format --dry-run --rollback --keep-going --progress",
     "save": "--format --with-keys --policies --states -o",
     "top": "--interval --count --sort --filter --once",
@@ -76,17 +120,17 @@ OTHERS = {
 }
 """The words behind each object that has no verbs."""
 VALUES = {
-    "proto": f"{_PROTOCOLS} tcp udp icmp ipv6-icmp gre sctp",
-    "mode": _MODES,
-    "dir": _DIRECTIONS,
-    "ptype": "main sub",
-    "action": "allow block",
-    "level": "required use",
-    "limit": _LIMITS,
+    "proto": _line((name for name in words.PROTOCOLS if name != "ipsec-any"), "tcp udp icmp ipv6-icmp gre sctp"),
+    "mode": _line(words._MODES),
+    "dir": _line(policy._DIRECTIONS),
+    "ptype": _line(policy._TYPES),
+    "action": _line(policy._ACTIONS),
+    "level": _line(template._LEVELS),
+    "limit": _line(words._LIMITS),
     "offload": "crypto packet dev",
-    "flag": "localok icmp noecn decap-dscp nopmtudisc wildrecv af-unspec align4 esn",
-    "extra-flag": "dont-encap-dscp oseq-may-wrap",
-    "encap": "espinudp espinudp-nonike espintcp",
+    "flag": _line(policy._FLAGS, definition.FLAGS, state._MIGRATE_FLAGS),
+    "extra-flag": _line(definition._EXTRA_FLAGS),
+    "encap": _line(definition._ENCAPSULATIONS),
     "--format": "ip setkey json",
     "--progress": "auto always never",
     "-family": "inet inet6",
@@ -95,16 +139,30 @@ VALUES = {
 
 _SCRIPT = """\
 # Completion of `xfrm`, for bash and zsh. For one session: eval "$(xfrm completion SHELL)".
+_xfrm_whole() {{  # of NAME:MEANING, the meaning of the first name that begins with the word in front
+    local word=$1 pair
+    shift
+    for pair; do
+        [[ ${{pair%%:*}} == "$word"* ]] && {{ whole=${{pair#*:}}; return; }}
+    done
+    whole=$word
+}}
 _xfrm() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} object="" verb="" words="" i
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} object="" verb="" words="" whole i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${{COMP_WORDS[i]}} in
-            xfrm) ;;
             -n|-netns|-b|-batch|-f|-family) [[ $object ]] || ((i++)) ;;
             -*) ;;
             *)
-                if [[ ! $object ]]; then object=${{COMP_WORDS[i]}}
-                elif [[ ! $verb ]]; then verb=${{COMP_WORDS[i]}}
+                whole=${{COMP_WORDS[i]}}
+                if [[ ! $object ]]; then
+                    _xfrm_whole "$whole" {objects}
+                    [[ $whole == xfrm ]] || object=$whole
+                elif [[ ! $verb ]]; then
+                    case $object in
+{verbs}
+                    esac
+                    verb=$whole
                 fi ;;
         esac
     done
@@ -115,7 +173,7 @@ _xfrm() {{
         file|-b|-batch|-o) COMPREPLY=($(compgen -f -- "$word")); return ;;
     esac
     [[ $words ]] && object="" || case $object/$verb in
-        /) words="{objects} {options}" ;;
+        /) words="{offered} {options}" ;;
 {commands}
     esac
     COMPREPLY=($(compgen -W "$words" -- "$word"))
@@ -128,16 +186,25 @@ complete -F _xfrm xfrm
 def script(shell: str) -> str:
     """The file for "bash" or "zsh"."""
     values = [f'        {word}) words="{names}" ;;' for word, names in VALUES.items()]
-    commands = []
+    commands, resolved = [], []
     for name, verbs in COMMANDS.items():
         commands.append(f'        {name}/) words="{" ".join(verbs)}" ;;')
-        commands += [f'        {name}/{verb}) words="{words}" ;;' for verb, words in verbs.items()]
-    commands += [f'        {name}/*) words="{words}" ;;' for name, words in OTHERS.items()]
-    text = _SCRIPT.format(values="\n".join(values), commands="\n".join(commands), objects=OBJECTS, options=OPTIONS)
+        commands += [f'        {name}/{verb}) words="{listed}" ;;' for verb, listed in verbs.items()]
+        pairs = " ".join(map(":".join, VERBS[name].items()))
+        resolved.append(f'                        {name}) _xfrm_whole "$whole" {pairs} ;;')
+    commands += [f'        {name}/*) words="{listed}" ;;' for name, listed in OTHERS.items()]
+    text = _SCRIPT.format(
+        values="\n".join(values),
+        commands="\n".join(commands),
+        verbs="\n".join(resolved),
+        objects=" ".join(OBJECTS),
+        offered=" ".join(name for name in OBJECTS if name != "xfrm"),
+        options=OPTIONS,
+    )
     return text if shell == "bash" else f"#compdef xfrm\nautoload -U +X bashcompinit && bashcompinit\n{text}"
 
 
-def run(words: list[str], context: Context) -> int:
+def run(arguments: list[str], context: Context) -> int:
     """Prints the file for the shell that is named."""
     from xfrm_ext.cli.arguments import Arguments
 
@@ -145,5 +212,5 @@ def run(words: list[str], context: Context) -> int:
         "completion", 'Writes what has a shell complete the words of `xfrm`: eval "$(xfrm completion)".'
     )
     parser.add_argument("shell", nargs="?", choices=("bash", "zsh"), default="bash", help="default: bash")
-    context.out.write(script(parser.parse_args(words).shell))
+    context.out.write(script(parser.parse_args(arguments).shell))
     return 0

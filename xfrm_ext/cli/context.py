@@ -141,3 +141,12 @@ class Context:
                 found = f"if{index}"
             self._names[index] = found
         return found
+
+    def printable_name(self, index: int) -> str:
+        """The same for texts: names may hold what commands a terminal, or is no text."""
+        name = self.interface_name(index)
+        if name.isprintable():
+            return name
+        from xfrm_ext.cli.outline import printable
+
+        return printable(name)

@@ -8,9 +8,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xfrm_ext.cli.outline import BAD, GOOD, SECONDARY, WARNING, Node, policy_text, show, state_text, template_text
+from xfrm_ext.cli.outline import (
+    BAD,
+    GOOD,
+    SECONDARY,
+    WARNING,
+    Node,
+    interface_text,
+    policy_text,
+    show,
+    state_text,
+    template_text,
+)
 from xfrm_ext.constants import Direction, Level, PolicyType
-from xfrm_ext.iproute2.words import Words, choice, interface, wrong
+from xfrm_ext.errors import CommandError
+from xfrm_ext.iproute2.words import U8, Words, choice, interface, number, wrong
 from xfrm_ext.lookup import (
     Choice,
     Packet,
@@ -56,13 +68,15 @@ class _Question:
         self.policy_type: PolicyType | None = None
         self.all = False
         fields: dict[str, Any] = {}
+        given: set[str] = set()
         cursor = Words(words)
         while cursor.left:
             word = cursor.next("explain")
             field = {"src": "source", "dst": "destination", "proto": "protocol", "dev": "interface"}.get(word, word)
             field = _NUMBERS[word][0] if word in _NUMBERS else field
-            if field in fields:
+            if word in given:
                 raise wrong(word, None, "is given twice")
+            given.add(word)
             if word == "--all":
                 self.all = True
             elif word == "dir":
@@ -73,7 +87,10 @@ class _Question:
                 fields[field] = cursor.next(word)
             elif word == "proto":
                 name = cursor.next(word)
-                fields[field] = int(name) if name.isascii() and name.isdigit() else name
+                try:
+                    fields[field] = number(name, word, U8)
+                except CommandError:
+                    fields[field] = name  # of which some begin with digits
             elif word == "dev":
                 fields[field] = interface(cursor, word, context.interface_index)
             elif word in _NUMBERS:
@@ -186,8 +203,7 @@ def _packet_text(question: _Question, context: Context) -> str:
         value = getattr(packet, field)
         if value:
             text += f" {name} {value:#x}" if name in ("key", "mark", "if_id") else f" {name} {value}"
-    if packet.interface:
-        text += f" dev {context.interface_name(packet.interface)}"
+    text += interface_text(packet.interface, context.interface_name)
     return f"{text}, {question.direction.name.lower()}"
 
 
@@ -221,16 +237,20 @@ def _template_node(found: _Found, question: _Question) -> Node:
         node.add(found.trouble, BAD)
     elif not found.states:
         node.add("no SA, and none is needed (level use)", WARNING)
-    refused = found.refused
-    if not question.all:
-        # Those of which one could have thought: the others are of other peers.
-        refused = [one for one in refused if len(one[1]) <= 2][:_SHOWN]
+    refused = _worth_showing(found, question)
     for state, reasons in refused:
         node.add(f"not {state_text(state)}: {'; '.join(reasons)}", SECONDARY)
     left = len(found.refused) - len(refused)
     if left:
         node.add(f"nor {left} more (--all shows them)", SECONDARY)
     return node
+
+
+def _worth_showing(found: _Found, question: _Question) -> list[tuple[State, tuple[str, ...]]]:
+    """States that it is not: all, or those of which one could have thought, as the others are of other peers."""
+    if question.all:
+        return found.refused
+    return [one for one in found.refused if len(one[1]) <= 2][:_SHOWN]
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
@@ -267,8 +287,7 @@ def _document(answer: _Answer, context: Context) -> dict[str, Any]:
                         "trouble": found.trouble or None,
                         "refused": [
                             {"state": written(state), "reasons": list(reasons)}
-                            for state, reasons in found.refused
-                            if answer.question.all or len(reasons) <= 2
+                            for state, reasons in _worth_showing(found, answer.question)
                         ],
                     }
                     for one, several in answer.templates

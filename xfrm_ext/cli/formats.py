@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from xfrm_ext import wire
+from xfrm_ext.cli.streams import checked_path, standard_input
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError, CommandError, SetkeyError, ValidationError
 from xfrm_ext.transport import messages
@@ -37,6 +37,7 @@ _CHANGES = (
     Message.POLEXPIRE,
 )
 """What the kernel does without an answer but success or failure."""
+_BOM = b"\xef\xbb\xbf"  # of UTF-8
 _SETKEY: tuple[str, ...] = ("add", "delete", "deleteall", "get", "flush", "dump", "exit")
 _SETKEY += tuple(f"spd{word}" for word in ("add", "update", "delete", "flush", "dump"))
 
@@ -62,24 +63,24 @@ class DeleteAll(NamedTuple):
 
 
 class Input:
-    """A file to be loaded, "-" for standard input. A pipe, which can be read but once, is copied into memory."""
+    """A file to be loaded, "-" for standard input. It is opened once: whatever takes its name meanwhile is another
+    one. A pipe, which can be read but once, is copied into memory."""
 
     def __init__(self, path: str) -> None:
-        """Raises OSError."""
         self.name = "<stdin>" if path == "-" else path
         """For people."""
-        source: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
-        self.path = path
+        self._path = path
+
+    def open(self) -> None:
+        """Opens the file, to be closed by `close`. Raises OSError, CommandError."""
+        piped = self._path == "-"
+        self.file: BinaryIO = (
+            standard_input("load", 2) if piped else open(checked_path(self._path, "load FILE"), "rb")  # noqa: SIM115
+        )
+        if piped or not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
+            self.file = _copy(self.file, closes=not piped)
+        self.path = f"/proc/self/fd/{self.file.fileno()}"
         """To open it again by."""
-        self.file = source
-        if path == "-" or not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            self.file = os.fdopen(os.memfd_create("xfrm load"), "w+b")
-            self.path = f"/proc/self/fd/{self.file.fileno()}"
-            while piece := source.read(1 << 20):
-                self.file.write(piece)
-            self.file.flush()
-            if path != "-":
-                source.close()
 
     def close(self) -> None:
         """Closes the file."""
@@ -87,21 +88,32 @@ class Input:
 
     def detect(self) -> str:
         """The format, by the first word that is in no comment. Raises CommandError where nothing tells it."""
+        from xfrm_ext.iproute2.batch import physical_line
+
         self.file.seek(0)
-        while line := self.file.readline(4096):
-            text = line.decode("utf-8", "replace").strip()
-            if text[:2] == "#!" and "setkey" in text:
-                return "setkey"
-            if text and text[0] != "#":
-                break
-        else:
-            return "ip"  # nothing to load
-        if text[0] in "[{":
-            return "json"
-        word = text.split("#")[0].split()[0]
-        if word.rstrip(";") in _SETKEY:
+        start = self.file.read(256)
+        self.file.seek(len(_BOM) if start.startswith(_BOM) else 0)
+        first = start.removeprefix(_BOM).partition(b"\n")[0]
+        if first[:2] == b"#!" and b"setkey" in first:
             return "setkey"
-        if any(name.startswith(word) for name in ("xfrm", "policy", "state")):
+        text = b""
+        while not text.strip():
+            text, more, size = physical_line(self.file)
+            while more and size:
+                part, more, size = physical_line(self.file)
+                text += part
+            if not size and not text.strip():
+                return "ip"  # nothing to load
+        text = text.strip()
+        if text[:1] in b"[{":
+            return "json"
+        if text[:1] in b"\"'":
+            word = text[1:].partition(text[:1])[0]
+        else:
+            word = text.split()[0]
+            if word.split(b";")[0].decode("ascii", "replace") in _SETKEY:
+                return "setkey"
+        if any(name.startswith(word) for name in (b"xfrm", b"policy", b"state")):
             return "ip"
         rule = "is in no format that is known by its first word: --format says which one it is"
         raise CommandError(self.name, None, rule, 2)
@@ -111,6 +123,17 @@ class Input:
         where the next one begins (setkey, JSON) is the last."""
         self.file.seek(0)
         return {"ip": _batch_lines, "setkey": _statements, "json": _documents}[form](self, context)
+
+
+def _copy(source: BinaryIO, closes: bool) -> BinaryIO:
+    """What is left of a pipe, in memory."""
+    copy = os.fdopen(os.memfd_create("xfrm load"), "w+b")
+    while piece := source.read(1 << 20):
+        copy.write(piece)
+    copy.flush()
+    if closes:
+        source.close()
+    return copy
 
 
 def _checked(line: int, message: Any, name: str) -> Entry | BatchFileError:
@@ -123,25 +146,20 @@ def _batch_lines(source: Input, context: Context) -> Iterator[Entry | DeleteAll 
     """Lines that the parser in C does not take, for they are about states, or wrong, are read by the grammar."""
     from itertools import repeat
 
-    from xfrm_ext.batchfile import BatchFile
     from xfrm_ext.bulk import BATCH
-    from xfrm_ext.iproute2.batch import lines
+    from xfrm_ext.iproute2.batch import read
 
-    slowly = lines(source.file)
-    parsed = BatchFile(source.path, context.interface_index)
-    try:
-        for found in parsed.parse(repeat(BATCH)):
-            if isinstance(found, BatchFileError):
-                line, words = next(one for one in slowly if one[0] >= found.line)
-                if isinstance(words, CommandError):
-                    yield BatchFileError(source.name, line, f"the line {words.rule}")
-                else:
-                    yield from _command(line, words, source.name, context)
-            else:
-                for line, message in zip(found.lines or (), messages(memoryview(found.messages)), strict=True):
-                    yield Entry(line, message)
-    finally:
-        parsed.close()
+    family = context.options.family
+    for found in read(source.file, source.name, repeat(BATCH), context.interface_index, family):
+        if not isinstance(found, tuple):
+            for line, message in zip(found.lines or (), messages(memoryview(found.messages)), strict=True):
+                yield Entry(line, message)
+            continue
+        line, words = found
+        if isinstance(words, CommandError):
+            yield BatchFileError(source.name, line, f"the line {words.rule}")
+        else:
+            yield from _command(line, words, source.name, context)
 
 
 def _command(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 
+from xfrm_ext.cli.streams import is_name
 from xfrm_ext.iproute2.as_command import HIDDEN_KEY
 from xfrm_ext.iproute2.words import key_bytes, wrong
 
@@ -41,6 +42,8 @@ def _from_file(path: str) -> bytearray:
     import stat
 
     text = bytearray(_LONGEST + 1)
+    if not is_name(path):
+        raise wrong("key", None, "is in a file whose name can't be one")
     try:
         with open(path, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
@@ -51,10 +54,6 @@ def _from_file(path: str) -> bytearray:
                 size += more
     except OSError as error:
         raise wrong("key", None, f"is in a file that can't be read: {error.strerror}") from None
-    except ValueError as error:  # a NUL in the name; CommandError is one too
-        if type(error) is not ValueError:
-            raise
-        raise wrong("key", None, "is in a file whose name has a NUL") from None
     if size > _LONGEST:
         text[:] = bytes(len(text))
         raise wrong("key", None, f"is in a file of more than {_LONGEST} bytes")
@@ -68,7 +67,7 @@ def _from_file(path: str) -> bytearray:
 
 
 def _from_environment(name: str) -> bytearray:
-    value = os.environb.get(os.fsencode(name))
+    value = os.environb.get(os.fsencode(name)) if is_name(name) else None
     if value is None:
         raise wrong("key", None, "is in an environment variable that is not set")
     if not value:

@@ -25,11 +25,11 @@ from xfrm_ext.bulk import (
     Progress,
     block_sizes,
 )
+from xfrm_ext.cli.block import joined
 from xfrm_ext.cli.formats import ADDITIONS, FORMATS, DeleteAll, Entry, Input
 from xfrm_ext.constants import Message
 from xfrm_ext.errors import BatchFileError, CommandError, KernelError, LoadError, PermissionDenied
 from xfrm_ext.transport import Transport, messages
-from xfrm_ext.wire.layouts import aligned
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -54,14 +54,7 @@ _WORDS = {
 def run(words: list[str], context: Context) -> int:
     """`xfrm load` with these words. Returns 0; 1: some items failed; 2: nothing was done."""
     options = _options(words)
-    try:
-        source = Input(options.file)
-    except OSError as error:
-        raise CommandError(options.file, None, f"can't be read: {error.strerror}", _NOTHING_DONE) from None
-    try:
-        return _Run(options, source, context).run()
-    finally:
-        source.close()
+    return _Run(options, context).run()
 
 
 def _options(words: list[str]) -> Namespace:
@@ -94,7 +87,7 @@ class _Items(PolicyItems):
         """A letter, and what the kernel tells a policy apart by, or the message that deletes a state."""
         found: list[bytes] = []
         for kind, run in _runs(messages(memoryview(block))):
-            part = _joined(run)
+            part = joined(run)
             if kind == Message.NEWPOLICY:
                 found += (b"p" + key for key in wire.policy_keys(part, len(run)))
             else:
@@ -113,7 +106,7 @@ class _Items(PolicyItems):
         """The messages that remove them."""
         found = bytearray()
         for kind, run in _runs(ours):
-            found += super().removal(run) if kind == Message.NEWPOLICY else _joined(run)
+            found += super().removal(run) if kind == Message.NEWPOLICY else joined(run)
         return found
 
 
@@ -170,17 +163,7 @@ def _parts(entries: Iterable[Entry | DeleteAll | BatchFileError], sizes: Iterato
 
 def _block(entries: list[Entry]) -> Block:
     numbers = array("I", (entry.line for entry in entries)).tobytes()
-    return Block(_joined([entry.message for entry in entries]), len(entries), numbers)
-
-
-def _joined(listed: list[Any]) -> bytearray:
-    """Messages back to back, each at a multiple of 4."""
-    # As large as it will be from the start: one that grows leaves copies of keys behind.
-    block, end = bytearray(sum(aligned(len(message)) for message in listed)), 0
-    for message in listed:
-        block[end : end + len(message)] = message
-        end += aligned(len(message))
-    return block
+    return Block(joined([entry.message for entry in entries]), len(entries), numbers)
 
 
 def _wipe(part: Part) -> None:
@@ -191,17 +174,43 @@ def _wipe(part: Part) -> None:
 class _Run:
     """One run of `xfrm load`."""
 
-    def __init__(self, options: Namespace, source: Input, context: Context) -> None:
+    def __init__(self, options: Namespace, context: Context) -> None:
         self._options = options
-        self._source = source
+        self._source = Input(options.file)
         self._context = context
         self._on_error: OnError = "collect" if options.keep_going else "rollback" if options.rollback else "raise"
         self._kinds = _Kinds()
         self._bar = Bar(context, options.progress)
+        self._load: Load | None = None
+        self._told = False
 
     def run(self) -> int:
+        try:
+            self._open()
+            with closing(self._source):
+                return self._run()
+        except KeyboardInterrupt as error:
+            if not self._told:  # it came before the first send, or right behind the last
+                self._interrupted(error)
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._source.open()
+        except OSError as error:
+            rule = f"can't be read: {error.strerror}"
+            raise CommandError(self._options.file, None, rule, _NOTHING_DONE) from None
+
+    def _interrupted(self, error: KeyboardInterrupt) -> None:
+        result = LoadResult("load")
+        if self._load is not None:
+            result = self._load.result
+            _add_rest(result, self._load.total)
+        self._tell(result, cause=error)
+
+    def _run(self) -> int:
         form = self._options.format or self._source.detect()
-        if form == "ip":
+        if form == "ip" and not self._context.options.family:  # the parser in C knows nothing of -4 and -6
             status = self._run_policies()
             if status is not None:
                 return status
@@ -234,6 +243,8 @@ class _Run:
             if self._options.rollback:
                 raise
             return file.check()
+        except OSError as error:  # it is being written
+            raise OSError(error.errno, error.strerror, self._source.name) from None
         self._kinds = _Kinds(Message.NEWPOLICY)
         return total
 
@@ -308,7 +319,7 @@ class _Run:
         session = self._context.session()
         items = _Items(waits)
         progress, wait = self._bar.progress, session.timeout
-        load = Load(
+        self._load = load = Load(
             session._transport, items, session.spd.count, "load", self._on_error, BATCH, progress, None, wait
         )
         load.total = total
@@ -332,6 +343,7 @@ class _Run:
 
     def _tell(self, result: LoadResult, seconds: float = 0.0, cause: BaseException | None = None) -> int:
         """Says what was done. Returns the exit status."""
+        self._told = True
         out = self._context.out
         if self._context.json:
             from xfrm_ext.documents import line, to_document
@@ -402,10 +414,12 @@ class Bar:
         try:
             from rich.console import Console
             from rich.progress import Progress as RichProgress
+            from rich.progress import TextColumn
         except ImportError:
             return
         console = Console(file=context.err, force_terminal=True if when == "always" else None)
-        self._bar = RichProgress(console=console, transient=True)
+        columns = (*RichProgress.get_default_columns(), TextColumn("{task.completed:,}"))
+        self._bar = RichProgress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=None)
         self.progress = self._show
 

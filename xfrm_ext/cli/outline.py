@@ -6,6 +6,7 @@ No line has a key in it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
@@ -23,6 +24,7 @@ InterfaceName = Callable[[int], str]
 _ANYWHERE = ("0.0.0.0", "::")
 _BRANCHES = {"├─ ": "|- ", "└─ ": "`- ", "│  ": "|  "}
 GOOD, BAD, WARNING, SECONDARY = "green", "red", "yellow", "dim"
+_MANY = 2000  # nodes, from which on rich, which takes half a millisecond for each, only gives the colours
 
 
 class NoRich(XfrmError):
@@ -52,6 +54,7 @@ class Node:
 
 def show(roots: list[Node], out: TextIO) -> None:
     """Prints trees, with colours on a terminal where there is rich."""
+    coloured: Callable[[Node], str] = _text
     if out.isatty():
         try:
             from rich.console import Console
@@ -59,30 +62,72 @@ def show(roots: list[Node], out: TextIO) -> None:
             pass
         else:
             console = Console(file=out, highlight=False)
-            for root in roots:
-                console.print(_rich(root))
-            return
-    plain = _encodable(out)
+            if encodable(out) and sum(map(_size, roots)) < _MANY:
+                for root in roots:
+                    console.print(_rich(root))
+                return
+            if console.color_system is not None and not console.no_color:
+                coloured = _coloured
+    plain = not encodable(out)
     for root in roots:
-        for line in lines(root):
-            out.write((line if plain else _ascii(line)) + "\n")
+        for branches, node in _lines(root):
+            write_line((_ascii(branches) if plain else branches) + coloured(node), out)
 
 
 def lines(root: Node) -> Iterator[str]:
     """The lines of a tree as text."""
-    yield root.text
+    for branches, node in _lines(root):
+        yield branches + node.text
+
+
+def _lines(root: Node) -> Iterator[tuple[str, Node]]:
+    """The nodes of a tree, each with the branches in front of it."""
+    yield "", root
     for number, child in enumerate(root.children, 1):
         first, rest = ("└─ ", "   ") if number == len(root.children) else ("├─ ", "│  ")
-        for position, line in enumerate(lines(child)):
-            yield (rest if position else first) + line
+        for position, (branches, node) in enumerate(_lines(child)):
+            yield (rest if position else first) + branches, node
 
 
-def _encodable(out: TextIO) -> bool:
+def _size(root: Node) -> int:
+    """How many nodes a tree has."""
+    return 1 + sum(map(_size, root.children))
+
+
+def encodable(out: TextIO, text: str = "".join(_BRANCHES)) -> bool:
+    """Whether a stream's encoding has all letters of a text."""
     try:
-        "".join(_BRANCHES).encode(getattr(out, "encoding", None) or "utf-8")
+        text.encode(getattr(out, "encoding", None) or "utf-8")
     except (UnicodeError, LookupError):
         return False
     return True
+
+
+def write_line(line: str, out: TextIO) -> None:
+    """Writes a line; letters that the stream's encoding does not have as \\xe9."""
+    if not encodable(out, line):
+        line = line.encode("ascii", "backslashreplace").decode("ascii")
+    out.write(f"{line}\n")
+
+
+def printable(text: str) -> str:
+    """A text that others made up, with what could command a terminal, break a line or a file, or is no text at all,
+    as Python writes it: \\x1b. Names of interfaces may hold all bytes but a few."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1].replace("\\udc", "\\x", 1) for one in text)
+
+
+def _text(node: Node) -> str:
+    return node.text
+
+
+def _coloured(node: Node) -> str:
+    """The text of a node in the colours that all terminals have."""
+    from rich.color import ColorSystem
+    from rich.style import Style
+
+    return Style.parse(node.style).render(node.text, color_system=ColorSystem.STANDARD)
 
 
 def _ascii(line: str) -> str:
@@ -101,19 +146,41 @@ def _rich(node: Node) -> Any:
     return tree
 
 
-def export_svg(shown: list[Any], path: str, title: str, width: int = 116) -> None:
-    """Writes a picture of what a terminal would show: trees, or anything that rich can print. Raises NoRich, and
-    OSError."""
+def _width(node: Node) -> int:
+    """The columns that a tree takes as rich draws it."""
+    return max([len(node.text), *(4 + _width(child) for child in node.children)])
+
+
+def check_picture(path: str) -> None:
+    """Finds out, before anything else is done, whether `export_svg` can write there. Raises NoRich, and OSError."""
     try:
-        from rich.console import Console
+        import rich.console  # noqa: F401
     except ModuleNotFoundError:
         raise NoRich("--export-svg") from None
+    there = os.path.lexists(path)
+    with open(path, "ab"):
+        pass
+    if not there:
+        os.unlink(path)
+
+
+def export_svg(shown: list[Any], path: str, title: str, width: int = 0) -> None:
+    """Writes a picture of what a terminal would show: trees, or anything that rich can print. It needs nothing from
+    elsewhere: the font is whatever monospaced one there is. `width`: in columns; 0: as the trees need. Raises
+    OSError. `check_picture` comes before."""
+    import re
     from io import StringIO
 
-    console = Console(file=StringIO(), record=True, width=width, highlight=False, force_terminal=True)
+    from rich.console import Console
+
+    width = width or max(_width(one) for one in shown)
+    # The height means nothing here, but without one a dumb terminal's size is used.
+    console = Console(file=StringIO(), record=True, width=width, height=25, highlight=False, force_terminal=True)
     for one in shown:
         console.print(_rich(one) if isinstance(one, Node) else one)
-    console.save_svg(path, title=title)
+    svg = re.sub(r"\s*@font-face \{[^}]*\}", "", console.export_svg(title=title))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(svg)
 
 
 # --- lines ----------------------------------------------------------------------------------------------------
@@ -146,8 +213,12 @@ def selector_text(selector: Selector, interface_name: InterfaceName) -> str:
     text = f"{selector.source} -> {selector.destination}"
     if selector.protocol:
         text += f" {protocol_text(selector.protocol)}"
-    text += _ports(selector)
-    return f"{text} dev {interface_name(selector.interface)}" if selector.interface else text
+    return text + _ports(selector) + interface_text(selector.interface, interface_name)
+
+
+def interface_text(index: int, interface_name: InterfaceName) -> str:
+    """Which interface; "" for 0. All names of interfaces come past here."""
+    return f" dev {printable(interface_name(index))}" if index else ""
 
 
 def policy_text(policy: Policy, interface_name: InterfaceName) -> str:

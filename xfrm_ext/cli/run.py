@@ -113,7 +113,7 @@ def printer_of(context: Context, command: Command) -> Printer:
         keys=command.keys,
         monitor=command.object == "monitor",
         timestamp=command.options.timestamp,
-        interface_name=context.interface_name,
+        interface_name=context.printable_name,
     )
 
 

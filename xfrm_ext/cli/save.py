@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from xfrm_ext.cli.formats import FORMATS
+from xfrm_ext.cli.streams import checked_path
 from xfrm_ext.constants import Direction, Protocol
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.lifetime import UNUSED
@@ -36,6 +39,7 @@ _LIFETIME, _CURRENT, _PRIORITY, _INDEX, _DIRECTION = (
     HEADER.size + POLICY.place(name).offset for name in ("lifetime", "current", "priority", "index", "direction")
 )
 _KEPT = 4096  # texts of what policies have in common
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _UNUSED, _NO_INDEX = bytes(_PRIORITY - _CURRENT), bytes(_DIRECTION - _INDEX)
 
 
@@ -221,33 +225,60 @@ def _has_keys(state: State) -> bool:
 @contextmanager
 def _output(path: str | None, context: Context) -> Iterator[TextIO]:
     """Where to write: standard output, or a file that takes its name when all is in it, and on the disk. Nobody
-    but its owner may read it at any moment. Raises OSError."""
+    but its owner may read it at any moment. Raises OSError, CommandError."""
     if path is None:
         yield context.out
         return
+    checked_path(path, "save -o")
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a terminal stays what it is
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as out:
                 yield out
             return
     path = os.path.realpath(path)  # what a link points at is written, not the link
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}")
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".xfrm-{os.urandom(8).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    number = os.open(temporary, flags, 0o600)
+    with _ended_by_exception():
+        try:
+            number = os.open(temporary, flags, 0o600)
+            with open(number, "w", encoding="utf-8", errors="surrogateescape") as out:
+                os.fchmod(number, 0o600)  # whatever the umask is
+                yield out
+                out.flush()
+                os.fsync(number)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    # The name. The file is complete, and in place: where a folder can't be read, that has to do.
+    with suppress(OSError):
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _ended_by_exception() -> Iterator[None]:
+    """Has SIGTERM and SIGHUP raise SystemExit, with the status that shells call such a death by, so that what is
+    half done is removed. Those that are ignored, or that somebody handles, stay as they are; in threads all do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+
+    def end(number: int, frame: object) -> None:
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)  # a second one would stop the removal
+        raise SystemExit(128 + number)
+
     try:
-        with open(number, "w", encoding="utf-8", errors="surrogateescape") as out:
-            os.fchmod(number, 0o600)  # whatever the umask is
-            yield out
-            out.flush()
-            os.fsync(number)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)  # the name
+        for one in ours:
+            signal.signal(one, end)
+        yield
     finally:
-        os.close(directory)
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)

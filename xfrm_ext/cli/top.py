@@ -7,12 +7,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xfrm_ext.cli.top_model import SORTS, Row, Sample, Shown, View, duration, short, state_name
+from xfrm_ext.cli.top_model import SORTS, Row, Sample, Shown, StateRow, View, duration, short, state_name
 from xfrm_ext.constants import Action, Direction, Mode, PolicyType, Protocol, StateDirection
-from xfrm_ext.documents_forms import packet_protocol, time_text, word_of
+from xfrm_ext.documents_forms import packet_protocol, time_text, word_of, words
 from xfrm_ext.errors import KernelError
 from xfrm_ext.iproute2.words import wrong
 
@@ -46,6 +46,7 @@ _POLICY = [
     "destination",
     "protocol",
 ]
+NEEDS_TERMINAL = "needs a terminal that can do more than print, or --once, --count N or -j"
 _POLICIES = 100  # of a sample, those used last
 
 
@@ -71,25 +72,20 @@ def take(session: Session, now: float) -> Sample:
     return Sample(now, _states(columns), _policies(policies), _statistics(session), policies.rows)
 
 
-def _rows(columns: Any, names: list[str], chosen: Iterable[int] | None = None) -> Iterator[Row]:
-    """Dicts out of columns: of all rows, or of those that are chosen."""
-    lists = [column if isinstance(column := columns[name], list) else column.tolist() for name in names]
-    if chosen is None:
-        for values in zip(*lists, strict=True):
-            yield dict(zip(names, values, strict=True))
-    else:
-        for number in chosen:
-            yield {name: values[number] for name, values in zip(names, lists, strict=True)}
+def _lists(columns: Any, names: list[str]) -> list[list[Any]]:
+    return [column if isinstance(column := columns[name], list) else column.tolist() for name in names]
 
 
 def _states(columns: Any) -> Iterator[Row]:
-    for row in _rows(columns, _STATE):
-        for name, other in _COUNTERS.items():
-            row[other] = row.pop(name)
-        row["protocol"] = word_of(Protocol, row["protocol"])
-        row["mode"] = word_of(Mode, row["mode"])
+    protocols, modes, directions = words(Protocol), words(Mode), {0: None, **words(StateDirection)}
+    names = [_COUNTERS.get(name, name) for name in _STATE]
+    for values in zip(*_lists(columns, _STATE), strict=True):
+        row = dict(zip(names, values, strict=True))
+        protocol, mode, direction = row["protocol"], row["mode"], row["direction"]
+        row["protocol"] = protocols.get(protocol, protocol)
+        row["mode"] = modes.get(mode, mode)
         row["spi"] = f"{row['spi']:#010x}"
-        row["direction"] = word_of(StateDirection, row["direction"]) if row["direction"] else None
+        row["direction"] = directions.get(direction, direction)
         if not row["mark_mask"]:
             row["mark"] = row["mark_mask"] = None
         row["if_id"] = row["if_id"] or None
@@ -99,7 +95,10 @@ def _states(columns: Any) -> Iterator[Row]:
 def _policies(columns: Any) -> list[Row]:
     times = columns["use_time"].tolist()
     used = sorted((number for number, when in enumerate(times) if when), key=times.__getitem__, reverse=True)
-    rows = list(_rows(columns, _POLICY, used[:_POLICIES]))
+    lists = _lists(columns, _POLICY)
+    rows = [
+        {name: values[number] for name, values in zip(_POLICY, lists, strict=True)} for number in used[:_POLICIES]
+    ]
     for row in rows:
         row["direction"] = word_of(Direction, row["direction"])
         row["policy_type"] = word_of(PolicyType, row["policy_type"])
@@ -165,7 +164,7 @@ def plain(shown: Shown, rows: list[Row]) -> Iterator[str]:
     yield from shown.changes()
 
 
-def document(shown: Shown, rows: list[Row]) -> dict[str, Any]:
+def document(shown: Shown, rows: Sequence[Row]) -> dict[str, Any]:
     """A sample for JSON. Times and marks are as in the documents of policies and states."""
     return {
         "kind": "sample",
@@ -181,7 +180,8 @@ def document(shown: Shown, rows: list[Row]) -> dict[str, Any]:
 
 
 def _written(row: Row) -> Row:
-    result = {name: value for name, value in row.items() if name != "mark_mask"}
+    result = row.whole() if isinstance(row, StateRow) else dict(row)
+    result.pop("mark_mask", None)
     if result.get("mark") is not None:
         result["mark"] = {"value": row["mark"], "mask": row["mark_mask"]}
     for name in ("add_time", "use_time", "last_used"):
@@ -227,7 +227,11 @@ def run(words: list[str], context: Context, clock: Clock | None = None) -> int:
     terminal = context.out.isatty() and sys.stdin is not None and sys.stdin.isatty()
     live = terminal and not context.json and options.count is None
     if not live and options.count is None and not context.json:
-        raise wrong("top", None, "needs a terminal, or --once, --count N or -j")
+        raise wrong("top", None, NEEDS_TERMINAL)
+    if options.export_svg:
+        from xfrm_ext.cli.outline import check_picture
+
+        check_picture(options.export_svg)
     with contextlib.suppress(KeyboardInterrupt):
         if live:
             from xfrm_ext.cli.top_screen import watch
@@ -260,4 +264,4 @@ def _print(options: Namespace, context: Context, view: View, clock: Clock) -> No
         from xfrm_ext.cli.outline import export_svg
         from xfrm_ext.cli.top_screen import screen
 
-        export_svg([screen(shown, view, 60, 116)], options.export_svg, "xfrm top")
+        export_svg([screen(shown, view, 60, 116)], options.export_svg, "xfrm top", 116)

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What `xfrm top` shows: samples of the kernel's counters become rows with rates, sorted and filtered.
 
-No I/O, no clock and no terminal is in here. A row is a dict of the names that docs/look.md lists, which sort keys
+No I/O, no clock and no terminal is in here. A row is a dict of the names that docs/json.md lists, which sort keys
 and filters use and JSON has.
 """
 
 from __future__ import annotations
 
 import operator
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, TypeAlias
 
 from xfrm_ext.constants import INFINITE
@@ -20,7 +22,8 @@ from xfrm_ext.iproute2.words import wrong
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[Any, ...]
 
-_IDENTITY = ("source", "destination", "protocol", "spi", "mark", "mark_mask")
+_IDENTITY = ("source", "destination", "protocol", "spi", "mark", "mark_mask", "reqid", "if_id")
+"""The last two are for larval states, which have no SPI yet."""
 _KINDS = ("bytes", "packets", "add_seconds", "use_seconds")
 _ERRORS = ("replay_window", "replay", "integrity_failed")
 _MANY = 10  # SAs that come or go between two samples, from which on they are only counted
@@ -39,7 +42,15 @@ class Sample:
     ) -> None:
         self.time = time
         """Seconds since 1970."""
-        self.states: dict[Key, Row] = {tuple(row[name] for name in _IDENTITY): row for row in states}
+        self.states: dict[Key, Row] = {}
+        identity = operator.itemgetter(*_IDENTITY)
+        alike = 0
+        for row in states:
+            key: Key = identity(row)
+            if key in self.states:  # larval ones for different packets
+                alike += 1
+                key = (*key, alike)
+            self.states[key] = row
         self.policies = policies
         """Those that were used, the last first."""
         self.statistics = statistics
@@ -55,13 +66,21 @@ class Shown:
         self.seconds = sample.time - before.time if before is not None else 0.0
         """Since the one before; 0: there is none, and all rates are None."""
         earlier = {} if before is None else before.states
-        self.states = [_with_rates(row, earlier.get(key), self, before) for key, row in sample.states.items()]
+        running = max(0.0, self.seconds)
+        self.states = [StateRow(row, earlier.get(key), sample.time, running) for key, row in sample.states.items()]
+        self._totals: dict[str, float] = {}
         used = {} if before is None else {row["index"]: row["use_time"] for row in before.policies}
+        since = float("inf") if before is None else int(before.time)
+
+        def hit(row: Row) -> bool:
+            old = used.get(row["index"])  # one that was not among them may have been used long before
+            return bool(row["use_time"] >= since if old is None else row["use_time"] != old)
+
         self.policies = [
             {
                 **row,
                 "idle": max(0, int(sample.time) - row["use_time"]),
-                "hit": before is not None and row["use_time"] != used.get(row["index"], 0),
+                "hit": hit(row),
             }
             for row in sample.policies
         ]
@@ -74,7 +93,9 @@ class Shown:
 
     def total(self, name: str) -> float:
         """The sum of a rate over all states."""
-        return sum(row[name] or 0 for row in self.states)
+        if name not in self._totals:
+            self._totals[name] = sum(row[name] or 0 for row in self.states)
+        return self._totals[name]
 
     def changes(self) -> list[str]:
         """A line for each SA that came or went; how many, where they are many."""
@@ -92,32 +113,54 @@ def state_name(row: Row) -> str:
     return f"{row['protocol']} {row['spi']} {row['source']} -> {row['destination']}"
 
 
-def _with_rates(row: Row, old: Row | None, shown: Shown, before: Sample | None) -> Row:
-    """A row with rates, limits and ages."""
-    now = shown.sample.time
-    rates: list[float | None] = [None, None]
-    if before is not None and shown.seconds > 0:
+class StateRow(dict[str, Any]):
+    """A row of a state, with what follows from it: rates, limits and ages. Each is only computed when it is asked
+    for, as of a hundred thousand states a screen shows thirty."""
+
+    __slots__ = ("_now", "_old", "_seconds")
+
+    def __init__(self, row: Row, old: Row | None, now: float, seconds: float) -> None:
+        """`old`: of the sample before, None: there it is not; `seconds` since then, 0: there is none."""
+        super().__init__(row)
         # One that is new, or was replaced by another with the same name, counts from 0.
-        known = old is not None and old["add_time"] == row["add_time"]
-        start = [old[name] if known and old is not None else 0 for name in ("bytes", "packets")]
-        rates = [
-            max(0, row[name] - first) / shown.seconds
-            for name, first in zip(("bytes", "packets"), start, strict=True)
-        ]
-    limits = _limits(row, now)
-    left = [_left(limit, rates[0], rates[1]) for limit in limits]
-    result = {name: value for name, value in row.items() if not name.endswith(("_limit", "_expires_seconds"))}
-    result.update(
-        bytes_per_second=rates[0],
-        packets_per_second=rates[1],
-        errors=sum(row[name] for name in _ERRORS),
-        age=max(0, int(now) - row["add_time"]) if row["add_time"] else None,
-        idle=max(0, int(now) - row["last_used"]) if row["last_used"] else None,
-        limits=limits,
-        life=max((limit["share"] for limit in limits), default=0.0),
-        expires_in=min((one for one in left if one is not None), default=None),
-    )
-    return result
+        self._old = old if old is not None and old["add_time"] == row["add_time"] else None
+        self._now, self._seconds = now, seconds
+
+    def __missing__(self, name: str) -> Any:
+        value = self[name] = _DERIVED[name](self)
+        return value
+
+    def whole(self) -> Row:
+        """All of it that there is to know."""
+        result = {name: value for name, value in self.items() if not name.endswith(_RAW) and name not in _DERIVED}
+        return {**result, **{name: self[name] for name in _DERIVED}}
+
+    def _rate(self, name: str) -> float | None:
+        if not self._seconds:
+            return None
+        rate: float = max(0, self[name] - (0 if self._old is None else self._old[name])) / self._seconds
+        return rate
+
+    def _since(self, name: str) -> int | None:
+        return max(0, int(self._now) - self[name]) if self[name] else None
+
+    def _expires_in(self) -> float | None:
+        rates = self["bytes_per_second"], self["packets_per_second"]
+        left = [_left(limit, *rates) for limit in self["limits"]]
+        return min((one for one in left if one is not None), default=None)
+
+
+_RAW = ("_limit", "_expires_seconds")
+_DERIVED: dict[str, Callable[[StateRow], Any]] = {
+    "bytes_per_second": lambda row: row._rate("bytes"),
+    "packets_per_second": lambda row: row._rate("packets"),
+    "errors": lambda row: sum(row[name] for name in _ERRORS),
+    "age": lambda row: row._since("add_time"),
+    "idle": lambda row: row._since("last_used"),
+    "limits": lambda row: _limits(row, row._now),
+    "life": lambda row: max((limit["share"] for limit in row["limits"]), default=0.0),
+    "expires_in": StateRow._expires_in,
+}
 
 
 def _limits(row: Row, now: float) -> list[Row]:
@@ -182,7 +225,7 @@ _OPERATORS: tuple[tuple[str, Callable[[Any, Any], bool]], ...] = (
 _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
-def ordered(rows: list[Row], sort: str, reverse: bool = False) -> list[Row]:
+def ordered(rows: Sequence[Row], sort: str, reverse: bool = False) -> list[Row]:
     """Rows in the order of a sort key; those without a value last."""
     name, largest = SORTS[sort]
     there = [row for row in rows if row[name] is not None]
@@ -221,17 +264,25 @@ def _term(word: str) -> Callable[[Row], bool]:
             network = ip_network(value, strict=False)
         except ValueError:
             raise wrong("filter", word, "has no address or prefix") from None
-        return lambda row: (ip_address(row[name]) in network) is wanted
+        bits = network.max_prefixlen - network.prefixlen
+        prefix, colon = int(network.network_address) >> bits, network.version == 6
+        family = AF_INET6 if colon else AF_INET
+
+        def inside(text: str) -> bool:
+            return (":" in text) is colon and int.from_bytes(inet_pton(family, text), "big") >> bits == prefix
+
+        return lambda row: inside(row[name]) is wanted
     return lambda row: (str(row[name]) == value) is wanted  # a number, where there is no word
 
 
 def _number(word: str, value: str) -> float:
-    factor = _UNITS.get(value[-1:], 1.0)
-    digits = value[:-1] if value[-1:] in _UNITS else value
-    try:
-        return int(digits, 16) if digits[:2].lower() == "0x" else float(digits) * factor
-    except ValueError:
-        raise wrong("filter", word, "has no number") from None
+    found = re.fullmatch(r"0[xX]([0-9a-fA-F]{1,16})|([0-9]{1,20}(?:\.[0-9]{1,20})?)([kMGT]?)", value)
+    if found is None:
+        raise wrong("filter", word, "has no number")
+    whole, digits, unit = found.groups()
+    if whole:
+        return int(whole, 16)
+    return int(digits) if digits.isdigit() and not unit else float(digits) * _UNITS.get(unit, 1.0)
 
 
 # --- what the keys do ---------------------------------------------------------------------------------------------
@@ -257,6 +308,7 @@ class View:
         """Events, the newest last."""
         self.filter_text = ""
         self._accepts: Callable[[Row], bool] = parse_filter("")
+        self._rows: tuple[Any, list[Row]] | None = None
         self.set_filter(filter_text)
 
     def set_filter(self, text: str) -> None:
@@ -266,7 +318,11 @@ class View:
 
     def rows(self, shown: Shown) -> list[Row]:
         """The states to show, in order."""
-        return ordered([row for row in shown.states if self._accepts(row)], self.sort, self.reverse)
+        asked = shown, self.filter_text, self.sort, self.reverse
+        if self._rows is None or self._rows[0] != asked:  # most keys change none of these
+            rows = [row for row in shown.states if self._accepts(row)]
+            self._rows = asked, ordered(rows, self.sort, self.reverse)
+        return self._rows[1]
 
     def press(self, key: str) -> bool:
         """Takes a key. Returns False for the one that quits."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.cli.outline import (
+    BAD,
     SECONDARY,
     WARNING,
     Node,
+    check_picture,
     export_svg,
     policy_text,
     show,
     state_text,
     template_text,
+    write_line,
 )
-from xfrm_ext.constants import Direction, Level
-from xfrm_ext.lookup import in_order, larval, serves
+from xfrm_ext.constants import Action, Direction, Level
+from xfrm_ext.iproute2.words import wrong
+from xfrm_ext.lookup import OUTER, in_order, larval, serves
 from xfrm_ext.policy import Policy
 from xfrm_ext.state import State
 from xfrm_ext.template import Template
@@ -38,6 +44,46 @@ _DIRECTIONS = {
 }
 
 
+_ANY = ("0.0.0.0", "::")
+
+
+class _Index:
+    """States by what templates ask for."""
+
+    def __init__(self, states: list[State]) -> None:
+        self._states = states
+        self._by: dict[tuple[str, ...], defaultdict[Any, list[int]]] = {}
+
+    def near(self, template: Template, policy: Policy) -> list[int]:
+        """The numbers of all states that a template of the policy may find, and of few others, in their order."""
+        leaves = policy.direction % 3 == Direction.OUT  # those of sockets are 3 more
+        wanted: dict[str, tuple[Any, ...]] = {"protocol": (template.protocol,), "mode": (template.mode,)}
+        if leaves or template.reqid:
+            wanted["reqid"] = (template.reqid,)
+        if template.mode in OUTER:
+            if template.source not in _ANY:
+                wanted["source"] = (template.source, *_ANY)
+            if leaves:
+                wanted["destination"] = (template.destination,)
+        else:  # its addresses are the packet's, of which a selector may leave but one
+            for end in ("source", "destination"):
+                address, _, length = getattr(policy.selector, end).partition("/")
+                if length == ("128" if ":" in address else "32"):
+                    wanted[end] = (address, *_ANY)
+        index = self._index(tuple(wanted))
+        return sorted({number for key in product(*wanted.values()) for number in index.get(key, ())})
+
+    def _index(self, names: tuple[str, ...]) -> defaultdict[Any, list[int]]:
+        """The numbers of states by these of their values."""
+        found = self._by.get(names)
+        if found is None:
+            found = self._by[names] = defaultdict(list)
+            values = attrgetter(*names)
+            for number, state in enumerate(self._states):
+                found[values(state)].append(number)
+        return found
+
+
 class Joined:
     """Policies and states, and which template finds which state."""
 
@@ -45,20 +91,14 @@ class Joined:
         """Both in the order of a dump."""
         self.states = states
         self.policies = [policy for direction in _DIRECTIONS for policy in in_order(policies, direction)]
-        by_kind: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, state in enumerate(states):
-            by_kind[state.protocol, state.mode].append(number)
-            by_kind[state.protocol, state.mode, state.reqid].append(number)
-        self.found = [[self._find(one, policy, by_kind) for one in policy.templates] for policy in self.policies]
+        index = _Index(states)
+        self.found = [[self._find(one, policy, index) for one in policy.templates] for policy in self.policies]
         used = {number for several in self.found for found in several for number in found}
         self.unused = [number for number in range(len(states)) if number not in used]
 
-    def _find(self, template: Template, policy: Policy, by_kind: dict[tuple[int, ...], list[int]]) -> list[int]:
+    def _find(self, template: Template, policy: Policy, index: _Index) -> list[int]:
         """The numbers of the states that a template of the policy may find."""
-        kind: tuple[int, ...] = (template.protocol, template.mode)
-        if template.reqid:
-            kind = (*kind, template.reqid)
-        return [number for number in by_kind.get(kind, ()) if serves(self.states[number], template, policy)]
+        return [number for number in index.near(template, policy) if serves(self.states[number], template, policy)]
 
 
 def _state_line(state: State) -> str:
@@ -68,7 +108,7 @@ def _state_line(state: State) -> str:
 def _trees(joined: Joined, name: InterfaceName) -> list[Node]:
     roots = {direction: Node(f"policies {text}", "bold") for direction, text in _DIRECTIONS.items()}
     for policy, found in zip(joined.policies, joined.found, strict=True):
-        node = roots[policy.direction].add(policy_text(policy, name))
+        node = roots[policy.direction].add(policy_text(policy, name), "" if policy.action == Action.ALLOW else BAD)
         for template, numbers in zip(policy.templates, found, strict=True):
             child = node.add(f"template {template_text(template)}", "cyan")
             for number in numbers:
@@ -180,11 +220,16 @@ def _options(words: list[str]) -> Namespace:
 def run(words: list[str], context: Context) -> int:
     """`xfrm tree` with these words. Returns 0."""
     options = _options(words)
+    form = next((name for name in ("dot", "mermaid", "export_svg") if getattr(options, name)), None)
+    if context.json and form is not None:
+        raise wrong(f"--{form.replace('_', '-')}", None, "does not go together with -j")
+    if options.export_svg:
+        check_picture(options.export_svg)
     session = context.session()
     joined = Joined(list(session.spd.dump()), list(session.sad.dump()))
     if options.dot or options.mermaid:
         for line in (dot if options.dot else mermaid)(joined, context.interface_name):
-            context.out.write(f"{line}\n")
+            write_line(line, context.out)
     elif options.export_svg:
         export_svg(list(_trees(joined, context.interface_name)), options.export_svg, "xfrm tree")
     elif context.json:

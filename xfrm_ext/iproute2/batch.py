@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
+    from xfrm_ext.bulk import Block
     from xfrm_ext.errors import CommandError
+    from xfrm_ext.iproute2.words import InterfaceIndex
 
 LONGEST_LINE = 65536
 """Bytes, with its continuations: a state with the longest key has a tenth of that."""
@@ -22,19 +24,51 @@ MOST_WORDS = 512
 _BLANKS = b" \t\r\n"
 
 
+def read(
+    file: BinaryIO, name: str, sizes: Iterator[int], interface_index: InterfaceIndex, family: int = 0
+) -> Iterator[Block | tuple[int, list[str] | CommandError]]:
+    """A file on a disk: blocks of at most as many messages as `sizes` says for each, made by the parser in C, and
+    in between the lines that it does not take, as `lines`. Of the family that options say it knows nothing: with
+    one, all lines are read that way.
+
+    `name` is for errors. Raises OSError, also where the file gets shorter meanwhile.
+    """
+    if family:
+        yield from lines(file)
+        return
+    import errno
+
+    from xfrm_ext.batchfile import BatchFile
+    from xfrm_ext.errors import BatchFileError
+
+    slowly = lines(file)
+    parsed = BatchFile(f"/proc/self/fd/{file.fileno()}", interface_index)  # whatever has its name by now
+    try:
+        for found in parsed.parse(sizes):
+            if not isinstance(found, BatchFileError):
+                yield found
+                continue
+            line = next((one for one in slowly if one[0] >= found.line), None)
+            if line is None:
+                raise OSError(errno.EBUSY, "the file is being written", name)
+            yield line
+    finally:
+        parsed.close()
+
+
 def lines(file: BinaryIO) -> Iterator[tuple[int, list[str] | CommandError]]:
     """The lines that have words: the number of each, from 1, of continued ones that of the first; and its words, or
     what is wrong with it. One line at a time is in memory."""
     number = 0
     while True:
-        text, more, size = _physical_line(file)
+        text, more, size = physical_line(file)
         if not size:
             return
         number += 1
         first, parts = number, [text]
         part_size = size
         while more and part_size:
-            text, more, part_size = _physical_line(file)
+            text, more, part_size = physical_line(file)
             number += 1
             size += part_size
             if size <= LONGEST_LINE:
@@ -52,7 +86,7 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, list[str] | CommandError]]:
                 yield first, words
 
 
-def _physical_line(file: BinaryIO) -> tuple[bytes, bool, int]:
+def physical_line(file: BinaryIO) -> tuple[bytes, bool, int]:
     """A line without comment, backslash and line feed; whether the next one belongs to it; its size, 0 at the end
     of the file. Of one that is longer than any may be, the text is cut."""
     piece = file.readline(LONGEST_LINE)

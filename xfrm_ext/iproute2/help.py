@@ -9,11 +9,11 @@ Usage: xfrm [ OPTIONS ] [ xfrm ] OBJECT [ COMMAND ... ]     as `ip [ OPTIONS ] x
        xfrm [ OPTIONS ] { load | save | top | explain | tree | completion } ...            +
 
 OBJECT   state, policy, monitor: `xfrm OBJECT help`; without a command, state and policy are listed
-         link add NAME type xfrm { external | [ dev DEV ] if_id ID }: an XFRM interface
+         link, for XFRM interfaces, as `ip link`: `xfrm link help`
 
 OPTIONS  -4 | -6 | -family { inet | inet6 }     addresses of one family
          -statistics (-s)                       counters and lifetimes, too
-         -details (-d)                          all fields
+         -details (-d)                          taken, and means nothing here, as in `ip xfrm`
          -oneline (-o)                          one line for each, with \\ for line feeds
          -timestamp (-t) | -tshort (-ts)        when an event was heard
          -netns NAME (-n)                       another network namespace
@@ -108,7 +108,15 @@ file FILE  messages out of a file, in place of the kernel's
 """
 
 _LINK = """\
-Usage: xfrm link add NAME type xfrm { external | [ dev DEV ] if_id ID }
+Usage: xfrm link { add | replace } [ name ] NAME [ LINK ... ] type xfrm { external | [ dev DEV ] if_id ID }
+       xfrm link { change | set } [ dev ] DEV [ name NAME ] [ LINK ... ]
+           type xfrm [ external | [ dev DEV ] if_id ID ]
+       xfrm link delete [ dev ] DEV type xfrm
+
+           `type xfrm` is needed: other links are not handled here
+LINK       up, down, mtu OCTETS, txqueuelen (txqlen, qlen) PACKETS, link DEV
+dev        behind xfrm: what the interface's own packets leave through
+external   the if_id comes with each packet
 """
 
 _EXPLAIN = """\

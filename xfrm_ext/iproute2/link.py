@@ -56,6 +56,8 @@ class LinkCommand(Command):
 
 def read(words: Words, options: Options, interface_index: InterfaceIndex) -> LinkCommand:
     """The words behind `link`. Raises CommandError."""
+    if not words.left:
+        raise wrong("link", None, f"needs a command: {', '.join(_VERBS)}")
     command = LinkCommand(verb(words.next("link"), _VERBS, "link"), options)
     if command.verb != "help":
         _Reader(words, command, interface_index).read()

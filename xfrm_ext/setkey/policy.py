@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from xfrm_ext import wire
-from xfrm_ext.address import address
 from xfrm_ext.attribute import SecurityContext
 from xfrm_ext.checks import shown
 from xfrm_ext.constants import MAX_TEMPLATES, Action, Direction, Family, Level, Message, Mode
-from xfrm_ext.errors import ValidationError
 from xfrm_ext.policy import Policy, PolicyId
 from xfrm_ext.request import Request
 from xfrm_ext.selector import Selector
@@ -43,17 +41,16 @@ def family_options(cursor: Cursor) -> Family:
     return family
 
 
-def _address(cursor: Cursor, token: Token, text: str, family: Family) -> tuple[str, Family]:
-    """The canonical text of an address, which must be of a family unless that is UNSPEC."""
-    try:
-        found, own = address(text, "")
-    except ValidationError:
-        reason = f"{quote(token)} is not an IP address (and names are not looked up)"
-        raise cursor.error(token, reason) from None
+def _address(cursor: Cursor, token: Token, text: str, family: Family, name: str) -> tuple[str, Family]:
+    """The canonical text of an address, which must be of a family unless that is UNSPEC. `name`: what errors call
+    it."""
+    known = wire.address_bytes(text)
+    del text  # it may be a key in the wrong place, and frames live on in an exception
+    if known is None:
+        raise cursor.error(token, f"{name} is not an IP address (and names are not looked up)")
+    found, own = wire.address_text(*known), Family(known[1])
     if family not in (own, Family.UNSPEC):
-        raise cursor.error(
-            token, f"{quote(token)} is not an address of {'IPv6' if family == Family.INET6 else 'IPv4'}"
-        )
+        raise cursor.error(token, f"{name} is not an address of {'IPv6' if family == Family.INET6 else 'IPv4'}")
     return found, own
 
 
@@ -63,8 +60,8 @@ def endpoint(
     """An address, and the port behind it."""
     token = cursor.word(what)
     if "%" in token.text:
-        raise cursor.error(token, f"{quote(token)} has a scope, which no state of XFRM has")
-    text, own = _address(cursor, token, token.text, family)
+        raise cursor.error(token, "this has a scope, which no state of XFRM has")
+    text, own = _address(cursor, token, token.text, family, "this")  # a key may stand here by mistake
     at = cursor.next
     number = _port(cursor) if port else None
     return text, own, None if number is None else (at, number)
@@ -168,7 +165,7 @@ class PolicyReader:
         """address[%scope][/length][port]: the prefix, its family, the index of the interface, and the port."""
         token = cursor.word(what)
         text, _, scope = token.text.partition("%")
-        text, own = _address(cursor, token, text, family)
+        text, own = _address(cursor, token, text, family, quote(token))
         interface = 0
         if scope or token.text.endswith("%"):
             try:
@@ -304,7 +301,7 @@ class PolicyReader:
             else:
                 if "%" in token.text:
                     raise cursor.error(token, f"{quote(token)} has a scope, which no template of XFRM has")
-                text, family = _address(cursor, token, token.text, family)
+                text, family = _address(cursor, token, token.text, family, quote(token))
                 texts.append(text)
             if cursor.take_mark("["):
                 raise cursor.error(token, "a template of XFRM has no ports: in UDP, the states have them")
