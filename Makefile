@@ -13,6 +13,10 @@ SANITIZE_VENV := .venv-sanitize
 SANITIZE_TREE := $(SANITIZE_VENV)/source
 SANITIZE_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1
 
+PYTHON_ALONE := benchmarks.py iproute2_texts.py to_command.py documents.py documents_schema.py documents_text.py \
+	setkey.py setkey_errors.py setkey_write.py cli_completion.py cli_explain.py cli_monitor_file.py cli_tree.py \
+	cli_top.py cli_top_live.py pictures.py
+
 # What the compiled extension and the installed metadata are made from.
 BUILT_FROM := pyproject.toml build_ffi.py scripts/setup $(wildcard csrc/*) xfrm_ext/constants.def
 
@@ -42,6 +46,8 @@ test-pure: $(VENV)/.installed-dev ## Run the tests of values and messages with t
 test-guest: $(VENV)/.installed-dev ## Run tests/guest (or ARGS) in a Linux guest whose kernel has all of IPsec.
 	tests/guest/run -- $(IN_VENV) -m pytest $(or $(ARGS),tests/guest)
 
+# Without the tests of what is Python alone, over messages that others make: under sanitizers these would take as long
+# as all the rest.
 test-sanitize: ## Run the tests with the extension under AddressSanitizer and UBSan.
 	@# A copy of the tree with a virtual environment of its own: the objects of a build with
 	@# sanitizers and those of the normal one must never meet.
@@ -55,7 +61,7 @@ test-sanitize: ## Run the tests with the extension under AddressSanitizer and UB
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 		$(CURDIR)/$(SANITIZE_VENV)/venv/bin/python -m pytest -p no:cacheprovider --capture=sys \
-		--ignore=tests/test_benchmarks.py $(ARGS)
+		$(addprefix --ignore=tests/test_,$(PYTHON_ALONE)) $(ARGS)
 
 bench: $(VENV)/.installed-bench ## Measure against C, libnl, ip and the codec in Python (ARGS=--full, ARGS=limits).
 	$(IN_VENV) -m benchmarks.run $(ARGS)

@@ -21,6 +21,13 @@ from xfrm_ext.cli import main
 from xfrm_ext.testing import inside
 
 XFRM = (sys.executable, "-m", "xfrm_ext")
+# The same, with Ctrl-C as on a terminal: what a shell runs in the background ignores it, and so do its children.
+INTERRUPTIBLE = (
+    sys.executable,
+    "-c",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from xfrm_ext.__main__ import command; sys.exit(command())",
+)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -305,7 +312,7 @@ def running(namespace: int, *words: str, **options: Any) -> Iterator[subprocess.
     """The command as a process, which does not outlive the test."""
     with inside(namespace):
         child = subprocess.Popen(
-            [*XFRM, *words],
+            [*INTERRUPTIBLE, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -260,8 +260,6 @@ def ended(*arguments):
     os.kill(os.getpid(), int(sys.argv[1]))
 
 save._Save.write_to = ended
-for one in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(one, signal.SIG_DFL)  # nohup, under which tests may run, ignores one
 status = main(["save", "-o", sys.argv[2]])
 same = [signal.getsignal(one) is signal.SIG_DFL for one in (signal.SIGTERM, signal.SIGHUP)]
 print(status, same)
@@ -273,7 +271,8 @@ def test_ended_by_a_signal(namespace: int, session: Session, tmp_path: Path, num
     """Nothing is left behind that others could find keys in, and the handlers are those of before."""
     session.spd.add(EVERYBODYS[0])
     with inside(namespace):
-        command = [sys.executable, "-c", ENDED, str(int(number)), str(tmp_path / "saved")]
+        code = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{ENDED}"  # tests may run under nohup
+        command = [sys.executable, "-c", code, str(int(number)), str(tmp_path / "saved")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"1\n{status} [True, True]\n", "")
     assert os.listdir(tmp_path) == []
