@@ -29,7 +29,7 @@ def check_contents(wheel: Path, source: Path) -> None:
         if not any(name.startswith(f"xfrm_ext/{module}.") and name.endswith(".so") for name in names):
             fail(f"{wheel.name} has no {module}")
     wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "xfrm_ext").rglob("*.py")}
-    wanted |= {"xfrm_ext/py.typed", "xfrm_ext/schema.json"}
+    wanted |= {"xfrm_ext/py.typed", "xfrm_ext/documents/schema.json"}
     if missing := wanted - set(names):
         fail(f"{wheel.name} lacks {sorted(missing)}")
     with tarfile.open(source) as archive:

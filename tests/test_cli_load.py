@@ -229,6 +229,13 @@ def test_a_byte_order_mark_in_front(file: Path, form: str) -> None:
         assert source.detect() == form
 
 
+@pytest.mark.parametrize("form", ["setkey", "json"])
+def test_a_byte_order_mark_is_loaded_over(xfrm: Command, session: Session, file: Path, form: str) -> None:
+    done = xfrm("load", put(file, f"\ufeff{written(form)}"))
+    assert (done.status, done.err) == (0, "")
+    assert list(session.spd.dump())
+
+
 # --- files that others write meanwhile --------------------------------------------------------------------
 
 

@@ -8,6 +8,9 @@ import contextlib
 import datetime
 import io
 import json
+import struct
+import subprocess
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +45,7 @@ from xfrm_ext import (
     Selector,
     Session,
     State,
+    StateFilter,
     StateFlag,
     Template,
     ValidationError,
@@ -466,8 +470,11 @@ MISPLACED: list[dict[str, Any]] = [
     {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": 1}},
     {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": HEX}},
     {**STATE, "encryption": {"name": "cbc(aes)", "key": HEX, "key_bits": int.from_bytes(KEY, "big")}},
-    {**STATE, "authentication": {"name": "a", "key": HEX, "icv_bits": int.from_bytes(KEY, "big")}},
-    {**STATE, "aead": {"name": "a", "key": HEX, "icv_bits": int.from_bytes(KEY, "big")}},
+    *(
+        {**STATE, field: {"name": "a", "key": HEX, number: int.from_bytes(KEY, "big")}}
+        for field in ("authentication", "aead", "compression")
+        for number in (("key_bits",) if field == "compression" else ("key_bits", "icv_bits"))
+    ),
     {**STATE, "encryption": {"name": "cbc(aes)", HEX: HEX}},
     {**STATE, "encryption": {"name": "cbc(aes)", "kye": HEX}},
     {**STATE, "aead": {"name": "a", "key": HEX, "icv_bits": HEX}},
@@ -494,7 +501,9 @@ def shown_by(error: BaseException) -> str:
 def test_no_error_shows_a_key(number: int) -> None:
     with pytest.raises(ValidationError) as found:
         from_document(MISPLACED[number])
-    safe(shown_by(found.value))
+    shown = shown_by(found.value)
+    safe(shown)
+    assert str(int.from_bytes(KEY, "big"))[:20] not in shown
 
 
 @pytest.mark.parametrize(
@@ -523,3 +532,41 @@ def test_names_that_are_no_text_and_lists_without_end() -> None:
         deep = [deep]
     with pytest.raises(ValidationError, match=r"\$\.direction: a huge list"):
         from_document({"kind": "policy", "direction": deep})
+
+
+def test_a_filter_of_states_may_have_host_bits() -> None:
+    document = {"kind": "request", "message": "getsa", "body": {"kind": "state_filter", "source": "10.0.0.1/8"}}
+    request = from_document(document)
+    assert isinstance(request, Request)
+    assert request.body == StateFilter(source="10.0.0.1/8", strict=False)
+    assert to_document(request)["body"]["source"] == "10.0.0.1/8"
+    with pytest.raises(ValidationError, match=r"StateFilter\.source"):
+        StateFilter(source="10.0.0.1/8")
+
+
+def test_a_mark_that_is_every_mark_is_none() -> None:
+    """What the kernel tells of it is shown as it is, and read as what it means."""
+    message = bytes(codec.select().encode(Request(Message.NEWSA, State(spi=1, mark=Mark(1, 1)))))
+    attribute = struct.Struct("=HHII")  # XFRMA_MARK
+    assert attribute.pack(12, 21, 1, 1) in message
+    state = State._from_message(message.replace(attribute.pack(12, 21, 1, 1), attribute.pack(12, 21, 0, 0)))
+    document = to_document(state)
+    assert document["mark"] == {"value": 0, "mask": 0}
+    read_again = from_document(document)
+    assert isinstance(read_again, State)
+    assert read_again.mark is None
+
+
+def test_no_more_is_imported_than_asked_for() -> None:
+    """Forms alone are what `xfrm tree` needs to print."""
+    lines = (
+        "import sys, xfrm_ext.documents.forms as forms",
+        "print(*sorted(one for one in sys.modules if one.startswith('xfrm_ext.documents')), 'json' in sys.modules)",
+        "print(xfrm_ext.documents.line({}), hasattr(xfrm_ext.documents, 'nothing'))",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import xfrm_ext\n" + "\n".join(lines)], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["xfrm_ext.documents", "xfrm_ext.documents.forms", "False", "{}", "False"], (
+        done.stderr
+    )

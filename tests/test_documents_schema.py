@@ -48,19 +48,18 @@ from xfrm_ext import (
     Template,
     constants,
     documents,
-    documents_read,
 )
 from xfrm_ext.bulk import Indices, LoadResult
 from xfrm_ext.cli import explain, top, top_model, tree
 from xfrm_ext.cli.context import Context
 from xfrm_ext.constants import Enumeration, Flags
-from xfrm_ext.documents import event_document, from_document, to_document
-from xfrm_ext.documents_forms import word
+from xfrm_ext.documents import event_document, from_document, reading, to_document
+from xfrm_ext.documents.forms import word
 from xfrm_ext.errors import kernel_error
-from xfrm_ext.wire.text import _PROTOCOLS
+from xfrm_ext.wire.protocols import PROTOCOLS
 
 OBJECTS = {name: each for name, each in DEFINITIONS.items() if "properties" in each}
-CLASSES = documents_read._BODIES
+CLASSES = reading._BODIES
 PARTS = {
     "selector": Selector,
     "template": Template,
@@ -308,7 +307,7 @@ def test_the_words_are_ips() -> None:
 
 
 def test_protocols_of_packets_are_those_that_selectors_know() -> None:
-    assert DEFINITIONS["packet_protocol"]["anyOf"][0]["enum"] == list(_PROTOCOLS)
+    assert DEFINITIONS["packet_protocol"]["anyOf"][0]["enum"] == list(PROTOCOLS)
 
 
 def test_events_have_the_words_of_the_table() -> None:

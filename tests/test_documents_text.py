@@ -22,9 +22,8 @@ from xfrm_ext import (
     Session,
     SetkeyError,
     ValidationError,
-    documents_read,
 )
-from xfrm_ext.documents import array, line, read, to_document
+from xfrm_ext.documents import array, line, read, reading, to_document
 
 # --- text -------------------------------------------------------------------------------------------------
 
@@ -106,11 +105,33 @@ def test_what_is_not_json_is_refused_by_its_line(text: str, wanted: str) -> None
 
 
 def test_what_is_no_json_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents_read, "_LONGEST", 1000)
+    monkeypatch.setattr(reading, "_LONGEST", 1000)
     stream = Slowly('{"a": [' + 100_000 * "1, ", 100)
     with pytest.raises(BatchFileError):
         list(read(stream))  # type: ignore[arg-type]
     assert stream.given < 2000
+
+
+def test_a_document_that_does_not_end_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_LONGEST", 1000)
+    for text in ('{"a": [' + 500 * "1, ", '{"a": "' + 1200 * "x", '{"a": ' + 200 * "[true, "):
+        with pytest.raises(BatchFileError, match=r"^f:1: is longer than any document$"):
+            list(read(Slowly(text + 10_000 * " ", 101), "f"))  # type: ignore[arg-type]
+    with pytest.raises(BatchFileError, match=r"^f:2: is not JSON: Expecting ':' delimiter$"):
+        list(read(Slowly('{\n"a" 1, "b": [' + 2000 * "1, ", 100), "f"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["{}", "[{}]", "\n{}"])
+def test_a_byte_order_mark_is_passed_over(text: str) -> None:
+    assert [each.document for each in read(io.StringIO(f"\ufeff{text}"))] == [{}]
+    with pytest.raises(BatchFileError):
+        list(read(io.StringIO(f"{text}\ufeff")))
+
+
+def test_what_is_found_shows_no_key() -> None:
+    found = next(read(io.StringIO('\n[{"key": "0x1122334455"}]')))
+    assert repr(found) == "<document $[0] in line 2>"
+    assert found.document == {"key": "0x1122334455"}
 
 
 # --- errors -----------------------------------------------------------------------------------------------

@@ -367,6 +367,14 @@ def test_scopes_are_interfaces() -> None:
     assert error.column == 23
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    for text in ("\ufeffflush;", "\ufeffflush;".encode()):
+        assert [each.column for each in setkey.parse(text)] == [1]
+    assert (refused("flush;\ufeff").line, refused("\ufeff\ufeffflush;").column) == (1, 1)
+    line = "\ufeff#!/usr/sbin/setkey -k\nspdadd ::1 ::1 any -P in none;"
+    assert [len(each.requests) for each in setkey.parse(line)] == [1]
+
+
 def test_keys_are_digits_or_any_bytes() -> None:
     text = b'add 192.0.2.1 192.0.2.2 esp 1 -E aes-cbc "\xff#;\n\xc3\xa4\x00 01234567" -A hmac-md5 0X%s;' % (
         b"a" * 31

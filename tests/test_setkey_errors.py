@@ -148,9 +148,24 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
     ],
 )
 def test_errors_show_no_key_wherever_it_stands(place: str) -> None:
+    without_keys(ADD + place + ";")
+
+
+@pytest.mark.parametrize("command", ["add", "update", "getspi", "get", "delete", "deleteall"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("{}", "%{}", "-4 {}", "-{}", "{}/32", "{}[1]", "192.0.2.1 {}", "192.0.2.1 %{}", "192.0.2.1 192.0.2.2%{}"),
+        *("192.0.2.1[{}] 192.0.2.2", "192.0.2.1 192.0.2.2[{}]", "192.0.2.1 192.0.2.2 esp-udp {} 1"),
+    ],
+)
+def test_errors_show_no_key_in_the_place_of_an_address(command: str, place: str) -> None:
+    without_keys(f"{command} {place};")
+
+
+def without_keys(text: str) -> None:
     for key in ("deadbeef" * 3 + "d", "0xdeadbeefdeadbeef00", "Passphrase1"):
-        text = ADD + place.format(key) + ";"
-        error = refused(text)
+        error = refused(text.format(key))
         assert all(key not in shown for shown in (str(error), repr(error), *locals_of(error)))
 
 

@@ -13,6 +13,9 @@ from xfrm_ext.errors import ValidationError
 
 _Member = TypeVar("_Member", bound=Enumeration)
 
+BYTE_ORDER_MARK = "\ufeff"
+"""What some programs begin files of UTF-8 with. It means nothing there."""
+
 
 def shown(value: object) -> str:
     """A value as errors show it: its repr, shortened."""

@@ -40,7 +40,7 @@ from xfrm_ext.selector import AddressLike, Selector
 from xfrm_ext.state import State
 from xfrm_ext.template import Template
 from xfrm_ext.wire.layouts import SELECTOR
-from xfrm_ext.wire.text import _PROTOCOLS
+from xfrm_ext.wire.protocols import NAMES
 
 _WITH_PORTS = (6, 17, 136, 132)  # TCP, UDP, UDP-Lite, SCTP
 _GRE = 47
@@ -478,12 +478,9 @@ def _family(family: int) -> str:
     return {Family.INET: "IPv4", Family.INET6: "IPv6"}.get(Family(family), str(int(family)))
 
 
-_NAMES = {number: name for name, number in reversed(_PROTOCOLS.items())}  # of several names, the first
-
-
 def protocol_text(number: int) -> str:
     """The name of an IP protocol, or its number."""
-    return _NAMES.get(number, str(int(number)))
+    return NAMES.get(number, str(int(number)))
 
 
 def _mark_reason(mark: int, value: int, mask: int, what: str = "mark") -> str:

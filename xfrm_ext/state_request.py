@@ -75,8 +75,10 @@ class StateFilter:
         destination: PrefixLike | None = None,
         family: Family | int | str | None = None,
         attributes: Iterable[Attribute] = (),
+        *,
+        strict: bool = True,
     ) -> None:
-        """Raises ValidationError."""
+        """``strict``: whether bits behind the prefixes are refused, as in Selector. Raises ValidationError."""
         kind = None
         if protocol is not None:
             kind = Protocol(choice(protocol, "StateFilter.protocol", _PROTOCOLS, Protocol))
@@ -85,7 +87,7 @@ class StateFilter:
             wanted = Family(choice(family, "StateFilter.family", _FAMILIES, Family))
         if source is not None or destination is not None:
             try:
-                both = Selector(source, destination, family=wanted)
+                both = Selector(source, destination, family=wanted, strict=strict)
             except ValidationError as error:
                 name = error.field.replace("Selector", "StateFilter")
                 raise ValidationError(name, error.value, error.rule.partition(": the kernel")[0]) from None

@@ -258,7 +258,7 @@ def _worth_showing(found: _Found, question: _Question) -> list[tuple[State, tupl
 
 def _document(answer: _Answer, context: Context) -> dict[str, Any]:
     from xfrm_ext.documents import to_document
-    from xfrm_ext.documents_forms import packet_protocol
+    from xfrm_ext.documents.forms import packet_protocol
 
     def written(value: Policy | State) -> dict[str, Any]:
         return to_document(value, interface_name=context.interface_name)

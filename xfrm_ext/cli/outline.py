@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from xfrm_ext.constants import Action, Level, PolicyType
-from xfrm_ext.documents_forms import word
+from xfrm_ext.documents.forms import word
 from xfrm_ext.errors import XfrmError
 from xfrm_ext.lookup import protocol_text
 from xfrm_ext.mark import Mark

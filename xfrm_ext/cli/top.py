@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfrm_ext.cli.top_model import SORTS, Row, Sample, Shown, StateRow, View, duration, short, state_name
 from xfrm_ext.constants import Action, Direction, Mode, PolicyType, Protocol, StateDirection
-from xfrm_ext.documents_forms import packet_protocol, time_text, word_of, words
+from xfrm_ext.documents.forms import packet_protocol, time_text, word_of, words
 from xfrm_ext.errors import KernelError
 from xfrm_ext.iproute2.words import wrong
 

@@ -8,6 +8,7 @@ keyword can say, at a value that counts, is a ValidationError.
 from __future__ import annotations
 
 from xfrm_ext.iproute2.words import MOST_KEY
+from xfrm_ext.wire.protocols import NAMES
 
 TYPE_CHECKING = False  # typing's own, whose import would take longer than a short command
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _PORT_WORDS = {
     ("source", True): "type",
     ("destination", True): "code",
 }
-_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "ipv6-icmp", 132: "sctp"}
+_NAMES = {number: NAMES[number] for number in (1, 6, 17, 33, 47, 58, 132)}
 """IP protocols that everybody knows by name. Others are numbers: not every machine has /etc/protocols."""
 
 

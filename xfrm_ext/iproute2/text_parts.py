@@ -14,6 +14,7 @@ from _socket import AF_INET6, inet_ntop  # what is in socket: importing that tak
 
 from xfrm_ext.errors import ProtocolError
 from xfrm_ext.wire.layouts import ATTRIBUTE, ATTRIBUTES, HEADER, LIFETIME_CONFIG, Algorithm, Fixed, ReplayEsn
+from xfrm_ext.wire.protocols import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def xfrm_protocol(value: int) -> str:
     return _XFRM_PROTOCOLS.get(value) or str(value)
 
 
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 51: "ah", 58: "ipv6-icmp", 132: "sctp"}
+_PROTOCOLS = {number: NAMES[number] for number in (1, 6, 17, 47, 50, 51, 58, 132)}
 """Names of IP protocols that are the same everywhere."""
 _read_protocols: dict[int, str] = {}
 
@@ -127,8 +128,6 @@ def protocol(value: int) -> str:
 
 
 def _protocols() -> dict[int, str]:
-    from xfrm_ext.wire.text import _PROTOCOLS as own
-
     names: dict[int, str] = {}
     try:
         with open("/etc/protocols", encoding="utf-8", errors="replace") as file:
@@ -138,9 +137,7 @@ def _protocols() -> dict[int, str]:
                     names.setdefault(int(words[1]), words[0])
     except OSError:
         pass
-    for name, value in own.items():
-        names.setdefault(value, name)
-    return names
+    return {**NAMES, **names}
 
 
 def text(raw: Buffer) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 
-from xfrm_ext.checks import shown
+from xfrm_ext.checks import BYTE_ORDER_MARK, shown
 from xfrm_ext.errors import SetkeyError, ValidationError
 from xfrm_ext.setkey.grammar import Reader, Statement
 from xfrm_ext.setkey.lexer import Text
@@ -46,7 +46,7 @@ def parse(
         text = bytes(text).decode("utf-8", "surrogateescape")
     elif not isinstance(text, str):
         raise ValidationError("text", shown(type(text)), "is neither text nor bytes")
-    whole = Text(text, path)
+    whole = Text(text.removeprefix(BYTE_ORDER_MARK), path)
     del text
     if forward is None:
         forward = not _kernel_mode(whole.first_line())

@@ -28,7 +28,8 @@ _QUOTED, _MARK, WORD = "quoted", "mark", "word"
 
 
 class Token:
-    """A word, a quoted text (without its quotes) or one of the marks ; / [ ] + -, and where it begins (from 1)."""
+    """A word, a quoted text (without its quotes) or one of the marks ; / [ ] +, behind `split_hyphens` - too, and
+    where it begins (from 1)."""
 
     __slots__ = ("column", "kind", "line", "text")
 

@@ -63,12 +63,12 @@ def endpoint(
         raise cursor.error(token, "this has a scope, which no state of XFRM has")
     text, own = _address(cursor, token, token.text, family, "this")  # a key may stand here by mistake
     at = cursor.next
-    number = _port(cursor) if port else None
+    number = _port(cursor, "this") if port else None
     return text, own, None if number is None else (at, number)
 
 
-def _port(cursor: Cursor) -> int | None:
-    """[number], [any] or [name of a service]; None if there is none."""
+def _port(cursor: Cursor, name: str = "") -> int | None:
+    """[number], [any] or [name of a service]; None if there is none. `name`: what errors call it; "": by itself."""
     if not cursor.take_mark("["):
         return None
     token = cursor.word("a port")
@@ -77,7 +77,7 @@ def _port(cursor: Cursor) -> int | None:
         try:
             number = socket.getservbyname(token.text)
         except OSError:
-            reason = f"{quote(token)} is not a port from 0 to 65535, any, or the name of a service"
+            reason = f"{name or quote(token)} is not a port from 0 to 65535, any, or the name of a service"
             raise cursor.error(token, reason) from None
     cursor.mark("]", "behind the port")
     return number

@@ -10,6 +10,7 @@ from xfrm_ext.checks import shown
 from xfrm_ext.constants import Family
 from xfrm_ext.errors import ValidationError
 from xfrm_ext.wire.layouts import Buffer
+from xfrm_ext.wire.protocols import PROTOCOLS
 from xfrm_ext.wire.shared import HOST_BITS, NOT_PREFIX, PREFIX_LENGTH
 
 _NO_ADDRESS = bytes(16)
@@ -81,45 +82,10 @@ def _netmask_length(text: str, given: str, family: int, field: str) -> int:
     return 129 if mask_family != family or host & (host + 1) else bits - host.bit_length()
 
 
-_PROTOCOLS = {
-    "any": 0,  # ip's word
-    "icmp": 1,
-    "igmp": 2,
-    "ipip": 4,
-    "tcp": 6,
-    "egp": 8,
-    "udp": 17,
-    "dccp": 33,
-    "ipv6": 41,
-    "rsvp": 46,
-    "gre": 47,
-    "esp": 50,
-    "ah": 51,
-    "ipv6-icmp": 58,
-    "ospf": 89,
-    "pim": 103,
-    "comp": 108,
-    "vrrp": 112,
-    "l2tp": 115,
-    "sctp": 132,
-    "mobility-header": 135,
-    "udplite": 136,
-    "mpls-in-ip": 137,
-    "ethernet": 143,
-    # other names of the same protocols
-    "ip": 0,
-    "ipencap": 4,
-    "ipcomp": 108,
-    "icmpv6": 58,
-    "icmp6": 58,
-    "ospfigp": 89,
-}
-
-
 def protocol_number(name: str) -> int:
     """The number of an IP protocol, by name; -1 if there is none of that name."""
-    if name in _PROTOCOLS:
-        return _PROTOCOLS[name]
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
     if not name or len(name.encode("utf-8", "replace")) > 63:
         return -1
     try:

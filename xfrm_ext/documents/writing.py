@@ -1,17 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Values as documents, which JSON can hold: objects, arrays, texts, exact integers. ``schema.json``, beside this
-file, says what is in them, docs/json.md why.
-
-A document has the fields of its value, by their names, all of them always. `documents_forms` has the few that are
-written in a form of their own. Keys are hidden unless ``show_keys`` says otherwise.
-
-::
-
-    document = to_document(policy)                  # a dict, for json.dumps
-    policy = from_document(document)
-    for piece in array(map(to_document, session.spd.dump())):   # a JSON array, item by item
-        out.write(piece)
-"""
+"""Values -> documents, and documents -> text."""
 
 from __future__ import annotations
 
@@ -21,25 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from xfrm_ext import wire
 from xfrm_ext.constants import Enumeration, Flags
-from xfrm_ext.documents_forms import Style, Wrong, form_of, time_text, write_bytes, write_enumeration, write_flags
-from xfrm_ext.errors import BatchFileError, SetkeyError, ValidationError
+from xfrm_ext.documents.forms import Style, form_of, time_text, write_bytes, write_enumeration, write_flags
+from xfrm_ext.errors import BatchFileError, SetkeyError
 from xfrm_ext.lifetime import LifetimeConfig, LifetimeCurrent
 from xfrm_ext.policy import Policy
 from xfrm_ext.secret import Secret
 from xfrm_ext.selector import Selector
 from xfrm_ext.value import Value
 from xfrm_ext.wire.layouts import HEADER, POLICY
-
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from xfrm_ext.documents_read import Found
-    from xfrm_ext.request import Request
-    from xfrm_ext.state import State
 
 InterfaceName = Callable[[int], "str | None"]
 Write = Callable[[Any, Style], Any]
@@ -112,36 +93,6 @@ def to_document(
         raise TypeError(f"{kind.__name__} has no document")
     document: dict[str, Any] = _write(value, Style(show_keys, interface_name, file))
     return document
-
-
-def from_document(
-    document: object, *, interface_index: Callable[[str], int] | None = None, path: str = "$"
-) -> Policy | State | Request:
-    """The policy, state or request that a document stands for: the reverse of `to_document`.
-
-    What is left out has its default; what is there must be right: names that no field has are an error, and so is a
-    key that is hidden. `interface_index`: gives an interface's index by its name, 0: there is none. With it
-    ``interface_name`` says which interface is meant, without it ``interface`` does. `path`: where the document
-    stands, for errors. Raises ValidationError, whose field is a path: ``$[3].templates[0].mode``.
-    """
-    from xfrm_ext.documents_read import value_of
-
-    try:
-        value: Policy | State | Request = value_of(document, interface_index)
-    except Wrong as wrong:
-        error = ValidationError(f"{path}{wrong.path}", wrong.value, wrong.rule)
-    else:
-        return value
-    del document  # which may have keys in it, from the traceback
-    raise error
-
-
-def read(stream: TextIO, name: str = "-") -> Iterator[Found]:
-    """The documents in a stream: of an array, or any number of them behind each other (JSON lines), read piece by
-    piece. Each with its line and its path, for `from_document`. Raises BatchFileError where it is not JSON."""
-    from xfrm_ext.documents_read import read as found_in
-
-    return found_in(stream, name)
 
 
 # --- text -------------------------------------------------------------------------------------------------
@@ -399,6 +350,3 @@ def _error(error: Any, style: Style) -> dict[str, Any]:
         "which": None if which is None else _write(which, style),
         "result": None if result is None else _write(result, style),
     }
-
-
-__all__ = ["EVENTS", "KINDS", "array", "event_document", "from_document", "line", "now", "read", "to_document"]

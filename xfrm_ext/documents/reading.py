@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Documents -> values: what ``documents.from_document`` and ``documents.read`` do, which are to be called."""
+"""Text -> documents, and documents -> values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from itertools import count
 from typing import Any, NamedTuple, NoReturn, TextIO
 
 from xfrm_ext import algorithm, attribute, constants, event, info, migrate, policy, selector, state, state_request
-from xfrm_ext.checks import shown
+from xfrm_ext.checks import BYTE_ORDER_MARK, shown
 from xfrm_ext.constants import Enumeration, Flags, Message, PolicyType, Protocol
-from xfrm_ext.documents import KINDS
-from xfrm_ext.documents_forms import (
+from xfrm_ext.documents.forms import (
     Wrong,
     form_of,
     json_type,
@@ -26,6 +25,7 @@ from xfrm_ext.documents_forms import (
     read_list,
     read_text,
 )
+from xfrm_ext.documents.writing import KINDS
 from xfrm_ext.errors import BatchFileError, ValidationError
 from xfrm_ext.request import Request
 from xfrm_ext.wire.item import Item
@@ -52,9 +52,24 @@ _WORDS_ALONE = {Message.FLUSHSA: Protocol, Message.FLUSHPOLICY: PolicyType}
 """Messages whose body is a word."""
 
 
-def value_of(document: object, lookup: Lookup | None) -> Any:
-    """What documents.from_document returns. Raises Wrong."""
-    return _by_kind(document, lookup, _LOADED)
+def from_document(
+    document: object, *, interface_index: Lookup | None = None, path: str = "$"
+) -> policy.Policy | state.State | Request:
+    """The policy, state or request that a document stands for: the reverse of `to_document`.
+
+    What is left out has its default; what is there must be right: names that no field has are an error, and so is a
+    key that is hidden. `interface_index`: gives an interface's index by its name, 0: there is none. With it
+    ``interface_name`` says which interface is meant, without it ``interface`` does. `path`: where the document
+    stands, for errors. Raises ValidationError, whose field is a path: ``$[3].templates[0].mode``.
+    """
+    try:
+        value: policy.Policy | state.State | Request = _by_kind(document, interface_index, _LOADED)
+    except Wrong as wrong:
+        error = ValidationError(f"{path}{wrong.path}", wrong.value, wrong.rule)
+    else:
+        return value
+    del document  # which may have keys in it, from the traceback
+    raise error
 
 
 def _by_kind(document: object, lookup: Lookup | None, kinds: dict[str, Any]) -> Any:
@@ -220,9 +235,9 @@ def _request(value: object, lookup: Lookup | None) -> Request:
         raise _placed(error, Request, {}) from None
 
 
-def _selector(**values: Any) -> Any:
+def _with_host_bits(kind: Any) -> Callable[..., Any]:
     """Host bits behind a prefix are taken: the kernel has such selectors."""
-    return selector.Selector(**values, strict=False)
+    return lambda **values: kind(**values, strict=False)
 
 
 def _attribute(type: Any, payload: Any) -> Any:
@@ -249,7 +264,7 @@ def _algorithm(kind: Any) -> Callable[..., Any]:
 
 
 _MAKERS: dict[Any, Callable[..., Any]] = {
-    selector.Selector: _selector,
+    **{kind: _with_host_bits(kind) for kind in (selector.Selector, state_request.StateFilter)},
     attribute.Attribute: _attribute,
     **{kind: _algorithm(kind) for kind in _KEYED[:3]},
 }
@@ -261,6 +276,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _PIECE = 1 << 16
 _LONGEST = 1 << 20
 """Characters. No document of a message, which has at most 65535 bytes, is longer."""
+_LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 class Found(NamedTuple):
@@ -271,6 +287,9 @@ class Found(NamedTuple):
     path: str
     """"$[3]": the fourth of an array. "$": all of the text, or one of several documents behind each other."""
     document: Any
+
+    def __repr__(self) -> str:  # there may be keys in the document
+        return f"<document {self.path} in line {self.line}>"
 
 
 class _Text:
@@ -319,8 +338,12 @@ class _Text:
                     self.skip(end - at)
                     return document
                 rule = ""
-            if is_whole or self._ended or len(self._text) - self._at > _LONGEST:
-                self.refuse(rule or "is longer than any document", at)
+            if is_whole or self._ended:
+                self.refuse(rule, at)
+            if len(self._text) - self._at > _LONGEST:
+                # What is wrong only for the end of what has been read may be right.
+                cut = not rule or "Unterminated" in rule or at > len(self._text) - _LONGEST_ESCAPE
+                self.refuse(*(("is longer than any document",) if cut else (rule, at)))
             self._more()
 
     def refuse(self, rule: str, at: int | None = None) -> NoReturn:
@@ -350,9 +373,12 @@ def _no_constant(name: str) -> NoReturn:
     raise Wrong(None, f"is not JSON: {name}")
 
 
-def read(stream: TextIO, name: str) -> Iterator[Found]:
-    """See documents.read."""
+def read(stream: TextIO, name: str = "-") -> Iterator[Found]:
+    """The documents in a stream: of an array, or any number of them behind each other (JSON lines), read piece by
+    piece. Each with its line and its path, for `from_document`. Raises BatchFileError where it is not JSON."""
     text = _Text(stream, name)
+    if text.next() == BYTE_ORDER_MARK:
+        text.skip()
     if text.next() != "[":
         while text.next():
             line = text.line

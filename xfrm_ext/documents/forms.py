@@ -13,7 +13,7 @@ from typing import Any
 from xfrm_ext.checks import article, shown
 from xfrm_ext.constants import INFINITE, AttributeType, Enumeration, Flags
 from xfrm_ext.secret import Secret
-from xfrm_ext.wire.text import _PROTOCOLS
+from xfrm_ext.wire.protocols import NAMES, PROTOCOLS
 
 HIDDEN = "<hidden>"
 """In place of what may be a key."""
@@ -21,7 +21,6 @@ HIDDEN_RULE = "is hidden: only a document that was written with its keys (--show
 _WORDS = {"IN_TRIGGER": "in_trigger", "ESPINUDP_NON_IKE": "espinudp-nonike"}
 _YEAR_10000 = 253_402_300_800
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_PACKET_PROTOCOLS = {number: name for name, number in reversed(_PROTOCOLS.items())}  # of several names, the first
 
 
 class Wrong(Exception):
@@ -69,7 +68,7 @@ def word_of(kind: type[Enumeration], value: int) -> str | int:
 
 def packet_protocol(number: int) -> str | int:
     """The same for the number of an IP protocol."""
-    return _PACKET_PROTOCOLS.get(number, int(number))
+    return NAMES.get(number, int(number))
 
 
 @functools.cache
@@ -218,11 +217,11 @@ def _read_time(value: object, lookup: object) -> int:
 
 
 def _read_packet_protocol(value: object, lookup: object) -> int:
-    if isinstance(value, str) and value in _PROTOCOLS:
-        return _PROTOCOLS[value]
+    if isinstance(value, str) and value in PROTOCOLS:
+        return PROTOCOLS[value]
     if type(value) is int:
         return value
-    raise Wrong(shown(value), f"is not a number, or one of {', '.join(_PROTOCOLS)}")
+    raise Wrong(shown(value), f"is not a number, or one of {', '.join(PROTOCOLS)}")
 
 
 def write_bytes(value: bytes | Secret, style: Style) -> str:
