@@ -229,7 +229,8 @@ PLAIN = (
     "2001:db8::/32 10.1.2.3 reqid 1 4294967295 mark mask 0x10 index 8 priority limit byte-soft if_id flag icmp ctx "
     "a-label dev lo ptype sub x" + "y" * 130
 ).split(" ")
-LINE = st.lists(st.sampled_from(PLAIN) | st.from_regex(r"[!-~]{1,80}", fullmatch=True), max_size=80)
+# No word ends with a backslash: at the end of a line that would continue it.
+LINE = st.lists(st.sampled_from(PLAIN) | st.from_regex(r"[!-~]{0,79}[!-\[\]-~]", fullmatch=True), max_size=80)
 SPACES = st.integers(0, 70).map(lambda count: " " * count)
 
 
