@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Generator, Iterator
 
@@ -10,7 +11,8 @@ import hypothesis
 import pytest
 
 from xfrm_ext import Session
-from xfrm_ext.testing import become_root, network_namespace
+from xfrm_ext.cli.context import Context
+from xfrm_ext.testing import become_root, inside, network_namespace
 
 # Set in CI: there, a kernel test that can't run is a failure.
 KERNEL_REQUIRED = os.environ.get("XFRM_EXT_REQUIRE_KERNEL") == "1"
@@ -55,6 +57,17 @@ def session(namespace: int) -> Iterator[Session]:
     """A session on a fresh network namespace."""
     with Session(namespace) as opened:
         yield opened
+
+
+@pytest.fixture
+def context(namespace: int) -> Iterator[Context]:
+    """What a subcommand of `xfrm` is given, in a fresh network namespace; its output is kept."""
+    made = Context(io.StringIO(), io.StringIO())
+    with inside(namespace):
+        made.session()
+        made.handle()
+        yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

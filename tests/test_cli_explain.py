@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,20 +16,9 @@ from xfrm_ext import Mark, Policy, Selector, Session, Template, ValidationError
 from xfrm_ext.cli import explain
 from xfrm_ext.cli.context import Context
 from xfrm_ext.errors import CommandError
-from xfrm_ext.testing import inside
 
 WORDS = ["src", "10.1.0.1", "dst", "10.2.0.1"]
 NETS = Selector("10.1.0.0/16", "10.2.0.0/16")
-
-
-@pytest.fixture
-def context(namespace: int) -> Iterator[Context]:
-    made = Context(io.StringIO(), io.StringIO())
-    with inside(namespace):
-        made.session()
-        made.handle()
-        yield made
-    made.close()
 
 
 def explained(context: Context, *words: str) -> list[str]:

@@ -10,7 +10,6 @@ import random
 import re
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -153,16 +152,6 @@ def test_what_is_joined_is_what_serves() -> None:
             for policy in joined.policies
         ]
         assert sum(len(found) for [found] in joined.found) > 20
-
-
-@pytest.fixture
-def context(namespace: int) -> Iterator[Context]:
-    made = Context(io.StringIO(), io.StringIO())
-    with inside(namespace):
-        made.session()
-        made.handle()
-        yield made
-    made.close()
 
 
 def printed(context: Context, *words: str) -> str:
