@@ -121,7 +121,7 @@ def locals_of(error: BaseException | None) -> Iterator[str]:
     """What a traceback shows of the package's frames, and of those of errors on the way to this one."""
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
-            if "/xfrm_ext/" in frame.f_code.co_filename:
+            if frame.f_globals.get("__name__", "").startswith("xfrm_ext."):
                 for value in frame.f_locals.values():
                     with contextlib.suppress(AttributeError):  # half made
                         yield repr(value)
